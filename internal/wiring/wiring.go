@@ -1,0 +1,159 @@
+// Package wiring is what a tier's process needs to find the others: which
+// listeners it was handed, where the other tiers are, and the files that prove
+// who is who. The supervisor writes one file a process and passes its path as
+// --wiring; everything else a tier wants to know are kube-apiserver's flags.
+//
+// Addresses are configuration: nothing in a tier assumes that another one is on
+// the same machine.
+package wiring
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"triptych.dev/triptych/internal/tier"
+)
+
+// Wiring is the content of a --wiring file, YAML or JSON, decoded strictly.
+type Wiring struct {
+	// Tier is checked against the binary that reads the file.
+	Tier tier.Name `json:"tier"`
+	// Replica is unique among the processes of the tier: "core-0".
+	Replica string `json:"replica"`
+	// Listen are the sockets of this process.
+	Listen Listen `json:"listen"`
+	// Lifeline is the number of an inherited descriptor, the read end of a pipe
+	// whose write end the supervisor holds: end of file means the supervisor is
+	// gone, and so must this process be. Zero is no lifeline.
+	Lifeline int `json:"lifeline,omitempty"`
+	// PKI are the internal certificates of this process.
+	PKI PKI `json:"pki"`
+	// Tiers tells where every other tier is.
+	Tiers map[tier.Name]Endpoint `json:"tiers"`
+	// PublicAddress is the host:port of the head's secure port, which core
+	// publishes in the endpoints of the kubernetes Service.
+	PublicAddress string `json:"publicAddress"`
+}
+
+// Listen names the sockets of one process.
+type Listen struct {
+	// Hop takes delegated requests and the tiers' own calls; on the head it is
+	// the private listener. Mutual TLS by the internal CA.
+	Hop Socket `json:"hop"`
+	// Handshake serves health and the handshake over gRPC. Mutual TLS.
+	Handshake Socket `json:"handshake"`
+	// Public is the secure port; the head's alone.
+	Public Socket `json:"public,omitempty"`
+}
+
+// PKI are paths of PEM files. Delegation is empty where the tier delegates to
+// nobody.
+type PKI struct {
+	// CA is the internal CA's bundle. It is never trusted on the public port.
+	CA string `json:"ca"`
+	// Serving is shown to callers on the hop and handshake listeners.
+	Serving KeyPair `json:"serving"`
+	// Self makes calls as the tier itself.
+	Self KeyPair `json:"self"`
+	// Delegation makes calls that speak for others.
+	Delegation KeyPair `json:"delegation,omitempty"`
+}
+
+// KeyPair is a certificate chain and its key, paths of PEM files.
+type KeyPair struct {
+	Cert string `json:"cert"`
+	Key  string `json:"key"`
+}
+
+// Endpoint is where a tier is reached, each a host:port.
+type Endpoint struct {
+	Hop       string `json:"hop"`
+	Handshake string `json:"handshake"`
+}
+
+// Load reads and checks the file at path for a process of the tier want.
+func Load(path string, want tier.Name) (*Wiring, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the wiring: %w", err)
+	}
+	w := &Wiring{}
+	if err := yaml.UnmarshalStrict(data, w); err != nil {
+		return nil, fmt.Errorf("cannot parse the wiring %s: %w", path, err)
+	}
+	if w.Tier != want {
+		return nil, fmt.Errorf("the wiring %s is for tier %q, this is %q", path, w.Tier, want)
+	}
+	if err := w.validate(); err != nil {
+		return nil, fmt.Errorf("invalid wiring %s: %w", path, err)
+	}
+	return w, nil
+}
+
+func (w *Wiring) validate() error {
+	var errs []error
+	need := func(name, value string) {
+		if value == "" {
+			errs = append(errs, fmt.Errorf("%s must be set", name))
+		}
+	}
+	need("replica", w.Replica)
+	need("listen.hop", string(w.Listen.Hop))
+	need("listen.handshake", string(w.Listen.Handshake))
+	need("pki.ca", w.PKI.CA)
+	need("pki.serving.cert", w.PKI.Serving.Cert)
+	need("pki.self.cert", w.PKI.Self.Cert)
+	if w.Tier == tier.Aggregator {
+		need("listen.public", string(w.Listen.Public))
+	}
+	if _, delegates := w.Tier.Delegate(); delegates {
+		need("pki.delegation.cert", w.PKI.Delegation.Cert)
+	}
+	if _, _, err := net.SplitHostPort(w.PublicAddress); err != nil {
+		errs = append(errs, fmt.Errorf("publicAddress: %w", err))
+	}
+	for _, name := range tier.Order {
+		e, ok := w.Tiers[name]
+		if !ok || e.Hop == "" || e.Handshake == "" {
+			errs = append(errs, fmt.Errorf("tiers.%s needs hop and handshake", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Socket is "fd:N" for an inherited listening descriptor, or a host:port to
+// listen on.
+type Socket string
+
+// FD returns the Socket of inherited descriptor n.
+func FD(n int) Socket { return Socket("fd:" + strconv.Itoa(n)) }
+
+// Open returns the listener. An inherited descriptor can be opened once: it is
+// closed in favour of the listener's own.
+func (s Socket) Open() (net.Listener, error) {
+	n, inherited := strings.CutPrefix(string(s), "fd:")
+	if !inherited {
+		l, err := net.Listen("tcp", string(s))
+		if err != nil {
+			return nil, fmt.Errorf("cannot listen: %w", err)
+		}
+		return l, nil
+	}
+	fd, err := strconv.Atoi(n)
+	if err != nil {
+		return nil, fmt.Errorf("invalid socket %q: want fd:N or host:port", s)
+	}
+	f := os.NewFile(uintptr(fd), string(s))
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use inherited %s as a listener: %w", s, err)
+	}
+	return l, nil
+}
