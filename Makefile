@@ -1,0 +1,154 @@
+# Everything a developer, a packager or the CI does is a target here; `make help` lists them.
+# go decides what is stale: every target that builds is phony and costs a second when nothing changed.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+# One set of flags for every build and test, so that all of them share one build cache.
+export CGO_ENABLED := 0
+GOFLAGS_ALL := -trimpath -buildvcs=false
+
+COMMANDS := supervisor core extensions aggregator
+PACKAGES := ./cmd/... ./internal/...
+
+# --- version -------------------------------------------------------------------------------------------------------
+# Clients read the version of the API that is served, so it is Kubernetes' own and ours is build metadata. The date is
+# the commit's: two builds of one commit are the same bytes.
+
+KUBE_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" && $$2 ~ /^v/ { print $$2; exit }' go.mod)
+KUBE_MAJOR   := $(shell echo $(KUBE_VERSION) | sed -E 's/^v([0-9]+).*/\1/')
+KUBE_MINOR   := $(shell echo $(KUBE_VERSION) | sed -E 's/^v[0-9]+\.([0-9]+).*/\1/')
+GIT_COMMIT   := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+GIT_TREE     := $(if $(shell git status --porcelain 2>/dev/null),dirty,clean)
+BUILD_DATE   := $(or $(shell TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null),1970-01-01T00:00:00Z)
+VERSION      ?= $(patsubst v%,%,$(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown))
+
+# $(call stamp,gitVersion,commit,tree)
+stamp = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
+	-X $(p).gitVersion=$(1) -X $(p).gitMajor=$(KUBE_MAJOR) -X $(p).gitMinor=$(KUBE_MINOR) \
+	-X $(p).gitCommit=$(2) -X $(p).gitTreeState=$(3) -X $(p).buildDate=$(BUILD_DATE))
+
+# -s -w drop the symbol and debug tables only: pprof, stack traces and panics read another one.
+OUR_LDFLAGS  := -s -w $(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COMMIT),$(GIT_TREE)) \
+	-X triptych.dev/triptych/internal/version.Version=$(VERSION)
+# What we are compared with says the plain version, as a release of Kubernetes does.
+KUBE_LDFLAGS := -s -w $(call stamp,$(KUBE_VERSION),unknown,clean)
+
+GO_BUILD := go build $(GOFLAGS_ALL)
+
+# --- build ---------------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: $(addprefix bin/,$(COMMANDS)) ## Build bin/{supervisor,core,extensions,aggregator} (the default)
+
+.PHONY: $(addprefix bin/,$(COMMANDS))
+$(addprefix bin/,$(COMMANDS)): bin/%:
+	$(GO_BUILD) -ldflags '$(OUR_LDFLAGS)' -o $@ ./cmd/$*
+
+.PHONY: kubectl bin/kubectl
+kubectl: bin/kubectl ## Build bin/kubectl of the same Kubernetes
+bin/kubectl:
+	$(GO_BUILD) -ldflags '$(KUBE_LDFLAGS)' -o $@ k8s.io/kubernetes/cmd/kubectl
+
+.PHONY: stock
+stock: bin/stock/kube-apiserver ## Build the stock kube-apiserver that tests compare with
+
+STOCK := $(addprefix bin/stock/,kube-apiserver kube-controller-manager)
+.PHONY: $(STOCK)
+$(STOCK): bin/stock/%:
+	$(GO_BUILD) -ldflags '$(KUBE_LDFLAGS)' -o $@ k8s.io/kubernetes/cmd/$*
+
+# --- run -----------------------------------------------------------------------------------------------------------
+
+DATA_DIR ?= run
+
+.PHONY: run
+run: build ## Build and run it in the foreground, with its data in ./run
+	@echo "In another terminal, once it says that it is ready:"
+	@echo "  make kubectl"
+	@echo "  bin/kubectl --kubeconfig $(DATA_DIR)/admin.kubeconfig get namespaces"
+	@echo "  bin/supervisor status --data-dir $(DATA_DIR)"
+	@echo
+	@exec bin/supervisor run --data-dir $(DATA_DIR) $(ARGS)
+
+# --- test ----------------------------------------------------------------------------------------------------------
+# Unit tests of several packages may run side by side. Black-box tests start whole control planes: one package at a
+# time, or they starve each other on small machines. RUN=regexp picks tests.
+
+RUN ?= .
+GO_TEST := go test $(GOFLAGS_ALL) -run '$(RUN)'
+
+.PHONY: test
+test: verify unit layout spine ## Everything: verify, unit tests, layout, black box tests
+
+# go vet runs once, in lint, with all of its checks; go test would repeat some of them.
+.PHONY: unit
+unit: ## Tests that stand beside the code
+	$(GO_TEST) -v -vet=off -p 2 -timeout 15m $(PACKAGES)
+
+.PHONY: layout
+layout: ## Who may import whom, and what each binary links
+	$(GO_TEST) -v -vet=off -count=1 -timeout 10m ./test/layout
+
+.PHONY: spine
+spine: build kubectl stock ## Black box tests: real binaries, real etcd, side by side with stock
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -timeout 45m ./test/harness/... ./test/spine/...
+
+.PHONY: report
+report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report
+
+# --- generated files and lint --------------------------------------------------------------------------------------
+
+TOOLS := $(CURDIR)/bin/tools
+PROTOC_GEN_GO      := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11
+PROTOC_GEN_GO_GRPC := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.0
+
+.PHONY: generate
+generate: proto ## Write all generated files again
+	go generate $(PACKAGES)
+
+# $(call protoc,DIRECTORY) writes the Go code of every .proto file below DIRECTORY.
+protoc = PATH="$(TOOLS):$$PATH" protoc -I . $(shell git ls-files '*.proto') $(foreach p,go go-grpc,--$(p)_out=$(1) --$(p)_opt=module=triptych.dev/triptych)
+
+.PHONY: proto
+proto: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+	$(call protoc,.)
+
+$(TOOLS)/protoc-gen-go:
+	GOBIN=$(TOOLS) go install $(PROTOC_GEN_GO)
+$(TOOLS)/protoc-gen-go-grpc:
+	GOBIN=$(TOOLS) go install $(PROTOC_GEN_GO_GRPC)
+
+.PHONY: verify
+verify: lint verify-proto ## Check that generated files are up to date, and lint (the flag table is checked by a unit test)
+
+# protoc is the one tool that is not built from Go; a machine without it does not change .proto files either.
+.PHONY: verify-proto
+verify-proto:
+	@if command -v protoc >/dev/null; then $(MAKE) --no-print-directory verify-proto-now; \
+	else echo "no protoc here: the .pb.go files are not checked"; fi
+
+.PHONY: verify-proto-now
+verify-proto-now: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
+	@rm -rf bin/proto && mkdir -p bin/proto
+	@$(call protoc,bin/proto)
+	@cd bin/proto && find . -name '*.pb.go' | while read -r f; do \
+	diff -u -I '^// .*protoc.* v[0-9]' $(CURDIR)/$$f $$f || { echo "$$f is out of date: run make proto"; exit 1; }; done
+
+.PHONY: lint
+lint: ## gofmt and go vet of our packages
+	@files=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$files" ]; then echo "not gofmt-ed:"; echo "$$files"; exit 1; fi
+	go vet $(GOFLAGS_ALL) $(PACKAGES) ./test/...
+
+# --- the rest ------------------------------------------------------------------------------------------------------
+
+.PHONY: clean
+clean: ## Remove what was built (not ./run, which holds your data)
+	rm -rf bin
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
