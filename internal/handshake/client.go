@@ -1,0 +1,252 @@
+package handshake
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"k8s.io/klog/v2"
+
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/tier"
+)
+
+const (
+	// keepaliveTime and keepaliveTimeout add up to the 15 s after which a
+	// process that says nothing is taken for dead. gRPC allows no ping more
+	// often than every 10 s.
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 5 * time.Second
+	// maxMessage holds the discovery document of some thousand CRDs.
+	maxMessage = 64 << 20
+	// connectTimeout bounds one attempt. The listener stays open while its
+	// process is dead, so an attempt waits in the backlog and succeeds the
+	// moment a new process accepts.
+	connectTimeout = 5 * time.Second
+	// retryDelay is the pause after a connection broke or was refused.
+	retryDelay = 50 * time.Millisecond
+)
+
+// Client watches one process from its first moment, through its deaths.
+type Client struct {
+	tier     tier.Name
+	settings map[string]string
+	conn     *grpc.ClientConn
+
+	mu      sync.Mutex
+	state   State
+	changed chan struct{} // closed and replaced whenever state changes
+	onLost  []func()
+}
+
+// State is what a Client knows at one moment. It is a value: what it points to
+// is never changed.
+type State struct {
+	// Connected tells whether the process answers now.
+	Connected bool
+	// Description is who answers, or answered last; nil before the first time.
+	Description *handshakev1.DescribeResponse
+	// Reached are the stages the connected process has reached.
+	Reached map[tier.Stage]bool
+	// Routes is what the process serves, or served last; nil before the first
+	// time. They outlive the process on purpose: its groups do not vanish.
+	Routes *handshakev1.RoutesResponse
+	// Refused says why the process must not be worked with, if so.
+	Refused error
+}
+
+// NewClient returns a client of the process of the named tier at address, a
+// host:port. cfg holds the caller's self certificate and the tier's server
+// name; settings are the caller's own, see Compatible. Run does the work.
+func NewClient(name tier.Name, address string, cfg *tls.Config, settings map[string]string) (*Client, error) {
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: retryDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: connectTimeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch %s: %w", name, err)
+	}
+	return &Client{tier: name, settings: settings, conn: conn, changed: make(chan struct{})}, nil
+}
+
+// OnLost has f called whenever the process is lost; f must not block. It is to
+// be called before Run.
+func (c *Client) OnLost(f func()) { c.onLost = append(c.onLost, f) }
+
+// Run watches until ctx ends, then closes the connection.
+func (c *Client) Run(ctx context.Context) {
+	defer c.conn.Close()
+	for ctx.Err() == nil {
+		err := c.watch(ctx)
+		if c.lose() {
+			klog.InfoS("Lost a tier", "tier", c.tier, "reason", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(retryDelay):
+		}
+	}
+}
+
+// watch follows one incarnation until it is lost.
+func (c *Client) watch(ctx context.Context) error {
+	d, err := handshakev1.NewHandshakeClient(c.conn).Describe(ctx, &handshakev1.DescribeRequest{}, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	refused := Compatible(d, c.settings)
+	if refused != nil {
+		klog.ErrorS(refused, "Refusing a tier", "tier", c.tier)
+	}
+	c.update(func(s *State) {
+		s.Connected, s.Description, s.Reached, s.Refused = true, d, map[tier.Stage]bool{}, refused
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	for _, stage := range tier.Stages {
+		group.Go(func() error { return c.watchStage(ctx, stage) })
+	}
+	group.Go(func() error { return c.watchRoutes(ctx, d.GetIncarnation()) })
+	return group.Wait()
+}
+
+func (c *Client) watchStage(ctx context.Context, stage tier.Stage) error {
+	stream, err := healthv1.NewHealthClient(c.conn).Watch(ctx, &healthv1.HealthCheckRequest{Service: string(stage)})
+	if err != nil {
+		return err
+	}
+	for {
+		r, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		c.update(func(s *State) {
+			reached := map[tier.Stage]bool{}
+			for k, v := range s.Reached {
+				reached[k] = v
+			}
+			reached[stage] = r.GetStatus() == healthv1.HealthCheckResponse_SERVING
+			s.Reached = reached
+		})
+	}
+}
+
+func (c *Client) watchRoutes(ctx context.Context, incarnation string) error {
+	stream, err := handshakev1.NewHandshakeClient(c.conn).Routes(ctx, &handshakev1.RoutesRequest{})
+	if err != nil {
+		return err
+	}
+	for {
+		r, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if r.GetIncarnation() != incarnation {
+			return fmt.Errorf("incarnation changed from %s to %s", incarnation, r.GetIncarnation())
+		}
+		c.update(func(s *State) { s.Routes = r })
+	}
+}
+
+func (c *Client) update(f func(*State)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.state)
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// lose forgets what ends with the process and tells whether there was one.
+func (c *Client) lose() bool {
+	c.mu.Lock()
+	was := c.state.Connected
+	c.mu.Unlock()
+	c.update(func(s *State) { s.Connected, s.Reached, s.Refused = false, nil, nil })
+	if was {
+		for _, f := range c.onLost {
+			f()
+		}
+	}
+	return was
+}
+
+// State returns what is known now and a channel that is closed at the next
+// change.
+func (c *Client) State() (State, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state, c.changed
+}
+
+// Wait returns the first state for which ok is true, or the last one seen and
+// ctx's error.
+func (c *Client) Wait(ctx context.Context, ok func(State) bool) (State, error) {
+	for {
+		state, changed := c.State()
+		if ok(state) {
+			return state, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return state, ctx.Err()
+		}
+	}
+}
+
+// At returns a condition for Wait: the process has reached stage and told what
+// it serves.
+func At(stage tier.Stage) func(State) bool {
+	return func(s State) bool {
+		return s.Refused == nil && s.Reached[stage] && (!stage.AtLeast(tier.Prepared) || s.current())
+	}
+}
+
+// current tells whether Routes are of the incarnation that is connected, and
+// not what is remembered of the one before.
+func (s State) current() bool {
+	return s.Routes != nil && s.Routes.GetIncarnation() == s.Description.GetIncarnation()
+}
+
+// Available returns nil when the process may be sent requests, else why not.
+// It is called for every request and does not block.
+func (c *Client) Available() error {
+	state, _ := c.State()
+	switch {
+	case !state.Connected:
+		return fmt.Errorf("the %s tier is away", c.tier)
+	case state.Refused != nil:
+		return state.Refused
+	case !state.Reached[tier.Prepared]:
+		return fmt.Errorf("the %s tier is starting", c.tier)
+	}
+	return nil
+}
+
+// Discovery returns the process' aggregated discovery document.
+func (c *Client) Discovery(ctx context.Context) (*handshakev1.DiscoveryResponse, error) {
+	return handshakev1.NewHandshakeClient(c.conn).Discovery(ctx, &handshakev1.DiscoveryRequest{})
+}
+
+// Checks runs the process' readiness checks.
+func (c *Client) Checks(ctx context.Context) (*handshakev1.ChecksResponse, error) {
+	return handshakev1.NewHandshakeClient(c.conn).Checks(ctx, &handshakev1.ChecksRequest{})
+}
+
+// Authenticate has core judge a bearer token. Only core answers, only the head.
+func (c *Client) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error) {
+	return handshakev1.NewAuthenticatorClient(c.conn).Authenticate(ctx, r)
+}

@@ -1,0 +1,111 @@
+package identity
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"triptych.dev/triptych/internal/identity/identityv1"
+)
+
+// Header carries the Identity of a delegated request. One header, encoded, and
+// not one a field as X-Remote-User and its kin: net/http trims values, so that
+// the powerless group "system:masters " would arrive as system:masters, and
+// lower-cases the keys of a user's extra.
+const Header = "X-Triptych-Identity"
+
+// Identity is who sent a delegated request, and from where.
+type Identity struct {
+	User user.Info
+	// ClientAddress is the host:port the client's connection comes from.
+	ClientAddress string
+	// ReceivedAt is when the head received the request.
+	ReceivedAt time.Time
+}
+
+// Stamp replaces whatever identity h carries by id.
+func Stamp(h http.Header, id Identity) error {
+	b, err := proto.Marshal(&identityv1.Identity{
+		User:          FromUser(id.User),
+		ClientAddress: []byte(id.ClientAddress),
+		ReceivedAt:    id.ReceivedAt.UnixNano(),
+	})
+	if err != nil {
+		return fmt.Errorf("cannot encode the identity: %w", err)
+	}
+	h[Header] = []string{base64.RawURLEncoding.EncodeToString(b)}
+	return nil
+}
+
+// Parse reads the identity of a delegated request. A missing, repeated or
+// damaged header, or a nameless user, is an error: nobody is served as a guess.
+func Parse(h http.Header) (Identity, error) {
+	values := h[Header]
+	if len(values) != 1 {
+		return Identity{}, fmt.Errorf("want one %s header, got %d", Header, len(values))
+	}
+	b, err := base64.RawURLEncoding.DecodeString(values[0])
+	if err != nil {
+		return Identity{}, fmt.Errorf("cannot decode the identity: %w", err)
+	}
+	m := &identityv1.Identity{}
+	if err := proto.Unmarshal(b, m); err != nil {
+		return Identity{}, fmt.Errorf("cannot decode the identity: %w", err)
+	}
+	if len(m.GetUser().GetName()) == 0 {
+		return Identity{}, fmt.Errorf("the identity names no user")
+	}
+	return Identity{
+		User:          ToUser(m.GetUser()),
+		ClientAddress: string(m.GetClientAddress()),
+		ReceivedAt:    time.Unix(0, m.GetReceivedAt()),
+	}, nil
+}
+
+// Strip removes what only a tier may say. The head calls it on every request
+// of a client before anything else looks at the headers.
+func Strip(h http.Header) { delete(h, Header) }
+
+// FromUser encodes u; every byte survives.
+func FromUser(u user.Info) *identityv1.User {
+	m := &identityv1.User{Name: []byte(u.GetName()), Uid: []byte(u.GetUID()), Groups: toBytes(u.GetGroups())}
+	for key, values := range u.GetExtra() {
+		m.Extra = append(m.Extra, &identityv1.Extra{Key: []byte(key), Values: toBytes(values)})
+	}
+	return m
+}
+
+// ToUser decodes what FromUser encoded.
+func ToUser(m *identityv1.User) *user.DefaultInfo {
+	u := &user.DefaultInfo{Name: string(m.GetName()), UID: string(m.GetUid()), Groups: toStrings(m.GetGroups())}
+	if len(m.GetExtra()) > 0 {
+		u.Extra = make(map[string][]string, len(m.GetExtra()))
+	}
+	for _, e := range m.GetExtra() {
+		u.Extra[string(e.GetKey())] = toStrings(e.GetValues())
+	}
+	return u
+}
+
+func toBytes(in []string) [][]byte {
+	out := make([][]byte, len(in))
+	for i, s := range in {
+		out[i] = []byte(s)
+	}
+	return out
+}
+
+func toStrings(in [][]byte) []string {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]string, len(in))
+	for i, b := range in {
+		out[i] = string(b)
+	}
+	return out
+}

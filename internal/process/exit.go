@@ -1,0 +1,54 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes of a tier's process. The supervisor tells by them whether
+// restarting can help.
+const (
+	// ExitFailure: the process failed; another life may go better.
+	ExitFailure = 1
+	// ExitConfiguration: flags, files or wiring are wrong (EX_USAGE of
+	// sysexits.h). Restarting cannot help, so the supervisor does not.
+	ExitConfiguration = 64
+	// ExitOrphaned: the supervisor is gone (EX_SOFTWARE).
+	ExitOrphaned = 70
+)
+
+// ConfigurationError is a mistake in what the process was given.
+type ConfigurationError struct{ Err error }
+
+func (e ConfigurationError) Error() string { return e.Err.Error() }
+func (e ConfigurationError) Unwrap() error { return e.Err }
+
+// Main runs cmd and returns the exit code. An error is one line on stderr that
+// starts with "error:", which the supervisor repeats to its user.
+func Main(cmd *cobra.Command, args []string, stderr io.Writer) int {
+	cmd.SetArgs(args)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return ConfigurationError{err} })
+	err := cmd.Execute()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "error: %s: %s\n", cmd.Name(), oneLine(err))
+	if errors.As(err, &ConfigurationError{}) {
+		return ExitConfiguration
+	}
+	return ExitFailure
+}
+
+func oneLine(err error) string {
+	b := []byte(err.Error())
+	for i, c := range b {
+		if c == '\n' || c == '\r' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}

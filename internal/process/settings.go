@@ -1,0 +1,66 @@
+package process
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/spf13/pflag"
+)
+
+// sharedFlags must have the same value in every tier: tiers that disagree on
+// one of them would store, decode or audit the same object differently.
+var sharedFlags = []string{
+	"emulated-version", "emulation-forward-compatible", "enable-priority-and-fairness",
+	"etcd-prefix", "feature-gates", "min-compatibility-version",
+	"request-timeout", "runtime-config", "runtime-config-emulation-forward-compatible",
+	"storage-backend",
+}
+
+// sharedFiles are flags whose file must have the same content in every tier.
+var sharedFiles = []string{"audit-policy-file", "encryption-provider-config", "tracing-config-file"}
+
+// Settings returns the hash of each shared setting that fs knows, by flag, and
+// one of all of them. Reading a file of theirs can fail.
+func Settings(fs *pflag.FlagSet) (byFlag map[string]string, all string, err error) {
+	byFlag = map[string]string{}
+	for _, name := range sharedFlags {
+		if f := fs.Lookup(name); f != nil {
+			byFlag[name] = hash(f.Value.String())
+		}
+	}
+	for _, name := range sharedFiles {
+		f := fs.Lookup(name)
+		if f == nil {
+			continue
+		}
+		content := []byte{}
+		if path := f.Value.String(); path != "" {
+			if content, err = os.ReadFile(path); err != nil {
+				return nil, "", fmt.Errorf("cannot read the file of --%s: %w", name, err)
+			}
+		}
+		byFlag[name] = hash(string(content))
+	}
+	return byFlag, hash(joined(byFlag)), nil
+}
+
+func joined(byFlag map[string]string) string {
+	names := make([]string, 0, len(byFlag))
+	for name := range byFlag {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var s string
+	for _, name := range names {
+		s += name + "=" + byFlag[name] + "\n"
+	}
+	return s
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,70 @@
+package process
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"k8s.io/client-go/rest"
+
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
+)
+
+// serverTLS is the configuration of the handshake listener: a peer shows a
+// certificate of the internal CA or gets nowhere.
+func serverTLS(pki wiring.PKI) (*tls.Config, error) {
+	cfg, err := baseTLS(pki.CA, pki.Serving)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ClientCAs, cfg.ClientAuth = cfg.RootCAs, tls.RequireAndVerifyClientCert
+	return cfg, nil
+}
+
+// clientTLS is the configuration for calls to the named tier.
+func clientTLS(ca string, pair wiring.KeyPair, to tier.Name) (*tls.Config, error) {
+	cfg, err := baseTLS(ca, pair)
+	if err != nil {
+		return nil, err
+	}
+	cfg.ServerName = identity.ServerName(to)
+	return cfg, nil
+}
+
+func baseTLS(ca string, pair wiring.KeyPair) (*tls.Config, error) {
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the internal CA: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cannot read the internal CA: %s holds no certificate", ca)
+	}
+	cert, err := tls.LoadX509KeyPair(pair.Cert, pair.Key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the internal certificate %s: %w", pair.Cert, err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, nil
+}
+
+// ClientConfig is for calls that this process makes as itself to the named
+// tier, its own included: what an API server calls its loopback client.
+func (p *Process) ClientConfig(to tier.Name) *rest.Config {
+	return &rest.Config{
+		Host: "https://" + p.Wiring.Tiers[to].Hop,
+		TLSClientConfig: rest.TLSClientConfig{
+			CAFile:     p.Wiring.PKI.CA,
+			CertFile:   p.Wiring.PKI.Self.Cert,
+			KeyFile:    p.Wiring.PKI.Self.Key,
+			ServerName: identity.ServerName(to),
+		},
+		ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
+		// The tiers are one control plane: none throttles another, and on
+		// loopback compressing costs more than it saves.
+		QPS:                -1,
+		DisableCompression: true,
+	}
+}

@@ -1,0 +1,186 @@
+package serving
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/cbor"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/features"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/filters"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/apiserver/pkg/util/openapi"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	openapicommon "k8s.io/kube-openapi/pkg/common"
+
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// Kind is what distinguishes the API server of one tier from another's.
+type Kind struct {
+	// Scheme and Codecs decode the types the tier serves.
+	Scheme *runtime.Scheme
+	Codecs serializer.CodecFactory
+	// Naming are all schemes whose types OpenAPI names.
+	Naming []*runtime.Scheme
+	// OpenAPI are the definitions of the types the tier serves.
+	OpenAPI openapicommon.GetOpenAPIDefinitions
+	// Resources are enabled unless --runtime-config says otherwise.
+	Resources *serverstorage.ResourceConfig
+}
+
+// Base is a generic configuration without storage, authentication,
+// authorization, audit and admission, in which the tiers differ.
+type Base struct {
+	Config *genericapiserver.Config
+	// Client speaks to core as the tier itself.
+	Client *kubernetes.Clientset
+	// Informers are fed by core.
+	Informers informers.SharedInformerFactory
+}
+
+// Build takes the options of a tier to its generic configuration. The options
+// must be valid and activated. The clients reach nobody until core is prepared.
+func Build(p *process.Process, o *Options, kind Kind) (*Base, error) {
+	if err := advertise(p, o); err != nil {
+		return nil, err
+	}
+	base, err := newBase(p, kind)
+	if err != nil {
+		return nil, err
+	}
+	c := base.Config
+	addOpenAPI(c, kind)
+	apply := []func() error{
+		func() error { return o.ServerRun.ApplyTo(c) },
+		func() error { return o.Features.ApplyTo(c, base.Client, base.Informers) },
+		func() error { return o.APIEnablement.ApplyTo(c, kind.Resources, kind.Scheme) },
+		func() error { return o.Egress.ApplyTo(c) },
+		func() error { return o.Traces.ApplyTo(c.EgressSelector, c) },
+	}
+	for _, step := range apply {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	c.ExternalAddress = net.JoinHostPort(o.ServerRun.ExternalHost, port(p.Wiring.PublicAddress))
+	if c.EgressSelector != nil {
+		o.Etcd.StorageConfig.Transport.EgressLookup = c.EgressSelector.Lookup
+	}
+	o.Etcd.StorageConfig.Transport.TracerProvider = c.TracerProvider
+	return base, nil
+}
+
+func newBase(p *process.Process, kind Kind) (*Base, error) {
+	codecs := kind.Codecs
+	if utilfeature.DefaultFeatureGate.Enabled(features.CBORServingAndStorage) {
+		codecs = serializer.NewCodecFactory(kind.Scheme, serializer.WithSerializer(cbor.NewSerializerInfo))
+	}
+	c := genericapiserver.NewConfig(codecs)
+	c.MergedResourceConfig = kind.Resources
+	c.LoopbackClientConfig = p.ClientConfig(p.Wiring.Tier)
+	c.SecureServing = unserved(p.Wiring.PublicAddress)
+	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	c.LongRunningFunc = filters.BasicLongRunningRequestCheck(
+		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+
+	client, err := kubernetes.NewForConfig(p.ClientConfig(tier.Core))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client for %s: %w", tier.Core, err)
+	}
+	name, err := cache.NewInformerName("kube-apiserver")
+	if err != nil {
+		return nil, err
+	}
+	return &Base{
+		Config: c,
+		Client: client,
+		Informers: informers.NewSharedInformerFactoryWithOptions(client, 10*time.Minute,
+			informers.WithTransform(withoutManagedFields), informers.WithInformerName(name)),
+	}, nil
+}
+
+// withoutManagedFields keeps what no server-side reader looks at out of the
+// informers' memory.
+func withoutManagedFields(obj any) (any, error) {
+	if o, err := meta.Accessor(obj); err == nil && o.GetManagedFields() != nil {
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+func addOpenAPI(c *genericapiserver.Config, kind Kind) {
+	definitions := openapi.GetOpenAPIDefinitionsWithoutDisabledFeatures(kind.OpenAPI)
+	namer := openapinamer.NewDefinitionNamer(kind.Naming...)
+	c.OpenAPIConfig = genericapiserver.DefaultOpenAPIConfig(definitions, namer)
+	c.OpenAPIConfig.Info.Title = "Kubernetes"
+	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
+	c.OpenAPIV3Config.Info.Title = "Kubernetes"
+}
+
+// advertise has every tier name the head's address as the API server's: it
+// stands in discovery documents and in the kubernetes Service.
+func advertise(p *process.Process, o *Options) error {
+	host, _, err := net.SplitHostPort(p.Wiring.PublicAddress)
+	if err != nil {
+		return err
+	}
+	if o.ServerRun.AdvertiseAddress == nil {
+		if o.ServerRun.AdvertiseAddress = net.ParseIP(host); o.ServerRun.AdvertiseAddress == nil {
+			return fmt.Errorf("publicAddress %q is no IP address: set --advertise-address", host)
+		}
+	}
+	if o.ServerRun.ExternalHost == "" {
+		o.ServerRun.ExternalHost = o.ServerRun.AdvertiseAddress.String()
+	}
+	return nil
+}
+
+func port(hostPort string) string {
+	_, port, _ := net.SplitHostPort(hostPort)
+	return port
+}
+
+// unserved is the serving information of a tier whose requests come over the
+// hop: upstream reads the public port from the listener's address, and serves
+// on it a listener that never accepts anything.
+func unserved(publicAddress string) *genericapiserver.SecureServingInfo {
+	return &genericapiserver.SecureServingInfo{Listener: &silentListener{address: publicAddress, closed: make(chan struct{})}}
+}
+
+type silentListener struct {
+	address string
+	close   sync.Once
+	closed  chan struct{}
+}
+
+func (l *silentListener) Accept() (net.Conn, error) {
+	<-l.closed
+	return nil, net.ErrClosed
+}
+
+func (l *silentListener) Close() error {
+	l.close.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *silentListener) Addr() net.Addr {
+	addr, err := net.ResolveTCPAddr("tcp", l.address)
+	if err != nil {
+		panic(errors.New("the wiring was validated: " + err.Error()))
+	}
+	return addr
+}
