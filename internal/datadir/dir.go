@@ -1,0 +1,61 @@
+// Package datadir is the one directory in which everything that outlives a
+// process is kept: certificates, etcd's data, logs, and what a running
+// supervisor leaves for its own commands to find. It says what lies where, and
+// keeps out second supervisors, directories of others and newer formats.
+//
+//	DIR/triptych.yaml         marker: this directory is ours, and its format
+//	DIR/admin.kubeconfig
+//	DIR/pki/ DIR/pki/internal/
+//	DIR/etcd/
+//	DIR/log/<name>.log
+//	DIR/run/lock              flock of the running supervisor, its pid inside
+//	DIR/run/control.sock
+//	DIR/run/<replica>.wiring.json
+package datadir
+
+import "path/filepath"
+
+// Dir names what lies where below Root. It is a value without effects: commands
+// that only look for a running supervisor make one without Open.
+type Dir struct {
+	// Root is the data directory, an absolute path once opened.
+	Root string
+}
+
+// PKI is the folder of certificates and keys under kubeadm's names.
+func (d Dir) PKI() string { return filepath.Join(d.Root, "pki") }
+
+// InternalPKI is the folder of the internal CA and what it signed.
+func (d Dir) InternalPKI() string { return filepath.Join(d.PKI(), "internal") }
+
+// Etcd is the data directory of the embedded etcd.
+func (d Dir) Etcd() string { return filepath.Join(d.Root, "etcd") }
+
+// Log is the folder of log files.
+func (d Dir) Log() string { return filepath.Join(d.Root, "log") }
+
+// Run is the folder of what only lives as long as a supervisor.
+func (d Dir) Run() string { return filepath.Join(d.Root, "run") }
+
+// Kubeconfig is the administrator's kubeconfig.
+func (d Dir) Kubeconfig() string { return filepath.Join(d.Root, "admin.kubeconfig") }
+
+// Control is the supervisor's control socket.
+func (d Dir) Control() string { return filepath.Join(d.Run(), "control.sock") }
+
+// Lock is the file that the running supervisor holds a flock on.
+func (d Dir) Lock() string { return filepath.Join(d.Run(), "lock") }
+
+// Wiring is the wiring file of a replica such as "core-0".
+func (d Dir) Wiring(replica string) string {
+	return filepath.Join(d.Run(), replica+".wiring.json")
+}
+
+// LogFile is the log of a tier, or of "etcd" or "supervisor".
+func (d Dir) LogFile(name string) string { return filepath.Join(d.Log(), name+".log") }
+
+func (d Dir) marker() string { return filepath.Join(d.Root, markerName) }
+
+func (d Dir) folders() []string {
+	return []string{d.Root, d.PKI(), d.InternalPKI(), d.Etcd(), d.Log(), d.Run()}
+}
