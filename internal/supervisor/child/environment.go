@@ -1,0 +1,33 @@
+package child
+
+import (
+	"slices"
+	"strings"
+)
+
+// passed are the variables a child gets: what the Go runtime, TLS, DNS, proxies
+// and Kubernetes itself read. Everything else stays with the supervisor, such
+// as NOTIFY_SOCKET, by which a child could speak for the whole service.
+var passed = []string{
+	"PATH", "HOME", "TMPDIR", "TZ", "LANG", "USER",
+	"GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK",
+	"SSL_CERT_FILE", "SSL_CERT_DIR",
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"LOCALDOMAIN", "RES_OPTIONS",
+}
+
+// passedPrefixes pass whole families: KUBE_FEATURE_... and the like.
+var passedPrefixes = []string{"KUBE_", "OTEL_"}
+
+// Environment returns the part of env, lines of NAME=value, that children get.
+func Environment(env []string) []string {
+	kept := []string{}
+	for _, line := range env {
+		name, _, _ := strings.Cut(line, "=")
+		family := slices.ContainsFunc(passedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
+		if family || slices.Contains(passed, name) {
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,91 @@
+package child
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"gopkg.in/natefinch/lumberjack.v2"
+)
+
+const (
+	// logMegabytes and logBackups bound what the logs of a child take on disk.
+	logMegabytes = 50
+	logBackups   = 4
+	// maxWord is how much of a line is kept for reports.
+	maxWord = 2048
+)
+
+// Log is the rotated log file of a child. It outlives the child's processes and
+// remembers the last word of the current one.
+type Log struct {
+	file *lumberjack.Logger
+
+	mu    sync.Mutex
+	line  []byte // the beginning of the line that is being written
+	error string // the last line that began with "error:"
+	panic string // the first line that began with "panic:" or "fatal error:"
+}
+
+// OpenLog returns the log at path. The file is made, 0600, by the first line.
+func OpenLog(path string) *Log {
+	return &Log{file: &lumberjack.Logger{Filename: path, MaxSize: logMegabytes, MaxBackups: logBackups}}
+}
+
+// Write implements io.Writer. It never fails: a full disk must not break the
+// pipe of a child, which would die of it.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listen(p)
+	_, _ = l.file.Write(p)
+	return len(p), nil
+}
+
+// Close closes the file.
+func (l *Log) Close() error { return l.file.Close() }
+
+func (l *Log) listen(p []byte) {
+	for {
+		i := bytes.IndexByte(p, '\n')
+		if i < 0 {
+			l.collect(p)
+			return
+		}
+		l.collect(p[:i])
+		l.hear(string(l.line))
+		l.line = l.line[:0]
+		p = p[i+1:]
+	}
+}
+
+func (l *Log) collect(p []byte) {
+	l.line = append(l.line, p[:min(len(p), maxWord-len(l.line))]...)
+}
+
+func (l *Log) hear(line string) {
+	if word, ok := strings.CutPrefix(line, "error:"); ok {
+		l.error = strings.TrimSpace(word)
+	}
+	if l.panic == "" && (strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:")) {
+		l.panic = line
+	}
+}
+
+// lastWord is why the process ended, by its own account.
+func (l *Log) lastWord() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hear(string(l.line))
+	if l.error != "" {
+		return l.error
+	}
+	return l.panic
+}
+
+// forget begins the account of another process.
+func (l *Log) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.line, l.error, l.panic = l.line[:0], "", ""
+}

@@ -1,0 +1,125 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"triptych.dev/triptych/internal/supervisor/lifecycle"
+)
+
+const (
+	// LifelineFD is the number of the lifeline in every child.
+	LifelineFD = 3
+	// FirstFD is the number of the first of Spec.Files; the others follow.
+	FirstFD = 4
+	// outputDelay bounds the wait for the rest of the output after an exit: a
+	// grandchild may hold the pipe open for ever.
+	outputDelay = 2 * time.Second
+)
+
+// Spec is what to run.
+type Spec struct {
+	// Path is the program, Args what follows its name, Env its whole environment.
+	Path string
+	Args []string
+	Env  []string
+	// Files are inherited from FirstFD on, and stay the caller's.
+	Files []*os.File
+	// Log takes standard output and standard error.
+	Log *Log
+}
+
+// Process is one running process.
+type Process struct {
+	cmd      *exec.Cmd
+	lifeline *os.File // the write end
+	done     chan struct{}
+	exit     lifecycle.Exit
+}
+
+// Start starts a process of spec.
+func (f *Forker) Start(spec Spec) (*Process, error) {
+	theirs, ours, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a lifeline: %w", err)
+	}
+	defer theirs.Close()
+	spec.Log.forget()
+	cmd := command(spec, theirs)
+	if err := f.start(cmd); err != nil {
+		ours.Close()
+		return nil, fmt.Errorf("cannot start %s: %w", spec.Path, err)
+	}
+	p := &Process{cmd: cmd, lifeline: ours, done: make(chan struct{})}
+	go p.reap(spec.Log)
+	return p, nil
+}
+
+func command(spec Spec, lifeline *os.File) *exec.Cmd {
+	cmd := exec.Command(spec.Path, spec.Args...)
+	cmd.Env = spec.Env
+	if cmd.Env == nil {
+		cmd.Env = []string{} // nil would mean all of ours
+	}
+	cmd.ExtraFiles = append([]*os.File{lifeline}, spec.Files...)
+	// The same writer twice: os/exec then makes one pipe, and lines keep their order.
+	cmd.Stdout, cmd.Stderr = spec.Log, spec.Log
+	cmd.WaitDelay = outputDelay
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// reap waits for the exit. The group is killed while its leader is dead but not
+// yet waited for: as long as it is not, no other group can have got its number.
+func (p *Process) reap(log *Log) {
+	for {
+		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	_ = unix.Kill(-p.PID(), unix.SIGKILL)
+	_ = p.cmd.Wait()
+	p.lifeline.Close()
+	p.exit = exitOf(p.cmd.ProcessState, log.lastWord())
+	close(p.done)
+}
+
+func exitOf(state *os.ProcessState, lastWord string) lifecycle.Exit {
+	e := lifecycle.Exit{Code: state.ExitCode(), Time: time.Now(), Reason: lastWord}
+	if s, ok := state.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+		e.Signal = s.Signal()
+	}
+	return e
+}
+
+// PID returns the process' number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends sig; SIGKILL goes to the whole process group. A process that is
+// gone already is no error.
+func (p *Process) Signal(sig syscall.Signal) {
+	if sig == syscall.SIGKILL {
+		p.killGroup()
+	}
+	_ = p.cmd.Process.Signal(sig)
+}
+
+// killGroup does nothing once the leader was waited for: see reap.
+func (p *Process) killGroup() {
+	if p.cmd.Process.Signal(syscall.Signal(0)) == nil {
+		_ = unix.Kill(-p.PID(), unix.SIGKILL)
+	}
+}
+
+// Wait returns once the process is gone and was waited for.
+func (p *Process) Wait() lifecycle.Exit {
+	<-p.done
+	return p.exit
+}

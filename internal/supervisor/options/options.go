@@ -1,0 +1,155 @@
+// Package options is what a user may set for `supervisor run`: by flags, by a
+// configuration file, or not at all. It is the only package of the supervisor
+// that knows the names of flags, its own and the tiers'.
+package options
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+
+	"github.com/spf13/pflag"
+)
+
+// DefaultDataDir is where the supervisor keeps its data unless told otherwise.
+const DefaultDataDir = "/var/lib/triptych"
+
+// Options are the settings of a supervisor.
+type Options struct {
+	DataDir string
+	// BindAddress and SecurePort are where clients reach the head; port 0 picks
+	// a free one.
+	BindAddress net.IP
+	SecurePort  int
+	// InsecureBindAddress and InsecurePort are of the plain HTTP listener; port
+	// 0 means none.
+	InsecureBindAddress net.IP
+	InsecurePort        int
+	// EtcdServers are the URLs of an etcd of the user's own; empty means that
+	// the supervisor runs one.
+	EtcdServers                           []string
+	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// BinDir holds the tiers' programs; empty means beside the supervisor's.
+	BinDir string
+	// ConfigFile is read by Load.
+	ConfigFile string
+	// Forwarded are the flags for the tiers.
+	Forwarded *Forwarded
+
+	flags *pflag.FlagSet
+}
+
+// New returns the defaults, which are kube-apiserver's where it has the setting.
+func New() *Options {
+	return &Options{
+		DataDir:             DefaultDataDir,
+		BindAddress:         net.IPv4zero,
+		SecurePort:          6443,
+		InsecureBindAddress: net.IPv4(127, 0, 0, 1),
+		Forwarded:           &Forwarded{},
+	}
+}
+
+// AddFlags adds the supervisor's flags to fs, and hidden behind them every flag
+// that a tier knows.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.SetNormalizeFunc(dashes)
+	fs.SortFlags = false
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "where certificates, data, logs and the control socket are kept")
+	fs.IPVar(&o.BindAddress, "bind-address", o.BindAddress, "address that serves clients")
+	fs.IntVar(&o.SecurePort, "secure-port", o.SecurePort, "port that serves clients; 0 picks a free one")
+	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port for this machine; 0 is none")
+	fs.IPVar(&o.InsecureBindAddress, "insecure-bind-address", o.InsecureBindAddress, "address of the plain HTTP port; loopback only")
+	fs.StringSliceVar(&o.EtcdServers, "etcd-servers", o.EtcdServers, "URLs of an etcd of your own; by default the supervisor runs one")
+	fs.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of your own etcd")
+	fs.StringVar(&o.EtcdCertFile, "etcd-certfile", o.EtcdCertFile, "client certificate for your own etcd")
+	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
+	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
+	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
+	o.Forwarded.addFlags(fs)
+	o.flags = fs
+}
+
+// Load reads the configuration file, if there is one, under what the flags
+// said, and checks everything. Errors are the user's to mend.
+func (o *Options) Load() error {
+	if o.ConfigFile != "" {
+		if err := o.readFile(o.ConfigFile); err != nil {
+			return fmt.Errorf("cannot use --config %s: %w", o.ConfigFile, err)
+		}
+	}
+	return o.validate()
+}
+
+func (o *Options) validate() error {
+	return errors.Join(
+		checkPort("secure-port", o.SecurePort),
+		checkPort("insecure-port", o.InsecurePort),
+		o.checkDataDir(),
+		o.checkInsecure(),
+		o.checkEtcd(),
+		o.Forwarded.check(),
+	)
+}
+
+func (o *Options) checkDataDir() error {
+	if o.DataDir == "" {
+		return errors.New("--data-dir must name a directory")
+	}
+	return nil
+}
+
+func checkPort(flag string, port int) error {
+	if port < 0 || port > 65535 {
+		return fmt.Errorf("--%s=%d is no port: want 0 to 65535", flag, port)
+	}
+	return nil
+}
+
+// checkInsecure refuses what would hand the cluster to the network: whoever
+// reaches the insecure port is its administrator.
+func (o *Options) checkInsecure() error {
+	if !o.InsecureBindAddress.IsLoopback() {
+		return fmt.Errorf("--insecure-bind-address=%s is not loopback: whoever reaches that port is an administrator", o.InsecureBindAddress)
+	}
+	if o.InsecurePort != 0 {
+		return errors.New("--insecure-port is not available yet: leave it 0 and use the secure port with the admin kubeconfig")
+	}
+	return nil
+}
+
+func (o *Options) checkEtcd() error {
+	if len(o.EtcdServers) == 0 {
+		if o.EtcdCAFile+o.EtcdCertFile+o.EtcdKeyFile != "" {
+			return errors.New("--etcd-cafile, --etcd-certfile and --etcd-keyfile are for an etcd of your own: give its --etcd-servers too")
+		}
+		return nil
+	}
+	var errs []error
+	for _, server := range o.EtcdServers {
+		u, err := url.Parse(server)
+		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+			errs = append(errs, fmt.Errorf("--etcd-servers: %q is no URL: want https://HOST:PORT", server))
+		}
+	}
+	if (o.EtcdCertFile == "") != (o.EtcdKeyFile == "") {
+		errs = append(errs, errors.New("--etcd-certfile and --etcd-keyfile belong together: give both or none"))
+	}
+	for flag, path := range map[string]string{"etcd-cafile": o.EtcdCAFile, "etcd-certfile": o.EtcdCertFile, "etcd-keyfile": o.EtcdKeyFile} {
+		errs = append(errs, checkReadable(flag, path))
+	}
+	return errors.Join(errs...)
+}
+
+func checkReadable(flag, path string) error {
+	if path == "" {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	return f.Close()
+}
