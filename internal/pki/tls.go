@@ -1,0 +1,30 @@
+package pki
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+)
+
+// ClientTLS is for calls to a server whose certificate caFile signed for
+// serverName, as the holder of certFile and keyFile.
+func ClientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
+	bundle, err := readCerts(caFile)
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	for _, c := range bundle {
+		roots.AddCert(c)
+	}
+	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the certificate %s and its key: %w", certFile, err)
+	}
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		RootCAs:      roots,
+		Certificates: []tls.Certificate{cert},
+		ServerName:   serverName,
+	}, nil
+}
