@@ -28,6 +28,9 @@ func (d Dir) PKI() string { return filepath.Join(d.Root, "pki") }
 // InternalPKI is the folder of the internal CA and what it signed.
 func (d Dir) InternalPKI() string { return filepath.Join(d.PKI(), "internal") }
 
+// EtcdPKI is the folder of etcd's CA and what it signed.
+func (d Dir) EtcdPKI() string { return filepath.Join(d.PKI(), "etcd") }
+
 // Etcd is the data directory of the embedded etcd.
 func (d Dir) Etcd() string { return filepath.Join(d.Root, "etcd") }
 
@@ -57,5 +60,5 @@ func (d Dir) LogFile(name string) string { return filepath.Join(d.Log(), name+".
 func (d Dir) marker() string { return filepath.Join(d.Root, markerName) }
 
 func (d Dir) folders() []string {
-	return []string{d.Root, d.PKI(), d.InternalPKI(), d.Etcd(), d.Log(), d.Run()}
+	return []string{d.Root, d.PKI(), d.InternalPKI(), d.EtcdPKI(), d.Etcd(), d.Log(), d.Run()}
 }

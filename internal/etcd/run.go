@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
 )
 
 // closeTimeout bounds the graceful stop. Streams are cut at once, so what is
@@ -36,18 +35,23 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	// Streams end with this one and not with ctx, lest they end before etcd
-	// has been told to take no more.
+	// Streams end with this one and not with ctx, so that a defragmentation
+	// under way can still finish before the clients are cut off.
 	stopping, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
 	server, err := start(ctx, config(o, log, stopping), failures)
 	if err != nil || server == nil {
 		return explainStart(o, err)
 	}
-	defer keepCompact(server, log)()
-	err = wait(ctx, server, failures)
-	stopStreams()
-	return errors.Join(err, closeServer(server))
+	stopKeeping := keepCompact(server.Server.Backend(), o.DataDir, log)
+	if err := wait(ctx, server, failures); err != nil {
+		return err
+	}
+	return bounded(closeTimeout, func() {
+		stopKeeping()
+		stopStreams()
+		server.Close()
+	})
 }
 
 // start bootstraps etcd. It runs aside, because opening the data of a server
@@ -88,18 +92,16 @@ func wait(ctx context.Context, server *embed.Etcd, failures *failures) error {
 	}
 }
 
-func closeServer(server *embed.Etcd) error {
-	closed := make(chan struct{})
+func bounded(limit time.Duration, stop func()) error {
+	stopped := make(chan struct{})
 	go func() {
-		defer close(closed)
-		server.Close()
+		defer close(stopped)
+		stop()
 	}()
 	select {
-	case <-closed:
+	case <-stopped:
 		return nil
-	case <-time.After(closeTimeout):
-		return fmt.Errorf("etcd did not stop gracefully within %s", closeTimeout)
+	case <-time.After(limit):
+		return fmt.Errorf("etcd did not stop gracefully within %s", limit)
 	}
 }
-
-func keepCompact(server *embed.Etcd, log *zap.Logger) (stop func()) { return func() {} }
