@@ -24,18 +24,19 @@ GIT_TREE     := $(if $(shell git status --porcelain 2>/dev/null),dirty,clean)
 BUILD_DATE   := $(or $(shell TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null),1970-01-01T00:00:00Z)
 VERSION      ?= $(patsubst v%,%,$(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown))
 
-# $(call stamp,gitVersion,commit,tree)
+# $(call stamp,gitVersion,commit,tree,date)
 stamp = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 	-X $(p).gitVersion=$(1) -X $(p).gitMajor=$(KUBE_MAJOR) -X $(p).gitMinor=$(KUBE_MINOR) \
-	-X $(p).gitCommit=$(2) -X $(p).gitTreeState=$(3) -X $(p).buildDate=$(BUILD_DATE))
+	-X $(p).gitCommit=$(2) -X $(p).gitTreeState=$(3) -X $(p).buildDate=$(4))
 
 # -s -w drop the symbol and debug tables only: pprof, stack traces and panics read another one.
-OUR_LDFLAGS  := -s -w $(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COMMIT),$(GIT_TREE)) \
+OUR_LDFLAGS  := -s -w $(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COMMIT),$(GIT_TREE),$(BUILD_DATE)) \
 	-X triptych.dev/triptych/internal/version.Version=$(VERSION)
-# What we are compared with says the plain version, as a release of Kubernetes does.
-KUBE_LDFLAGS := -s -w $(call stamp,$(KUBE_VERSION),unknown,clean)
+# What we are compared with says the plain version, as a release of Kubernetes does, whatever our commit.
+KUBE_LDFLAGS := -s -w $(call stamp,$(KUBE_VERSION),unknown,clean,1970-01-01T00:00:00Z)
 
-GO_BUILD := go build $(GOFLAGS_ALL)
+# $(call go_build,ldflags,package)
+go_build = @echo "build $@"; go build $(GOFLAGS_ALL) -ldflags '$(1)' -o $@ $(2)
 
 # --- build ---------------------------------------------------------------------------------------------------------
 
@@ -44,12 +45,12 @@ build: $(addprefix bin/,$(COMMANDS)) ## Build bin/{supervisor,core,extensions,ag
 
 .PHONY: $(addprefix bin/,$(COMMANDS))
 $(addprefix bin/,$(COMMANDS)): bin/%:
-	$(GO_BUILD) -ldflags '$(OUR_LDFLAGS)' -o $@ ./cmd/$*
+	$(call go_build,$(OUR_LDFLAGS),./cmd/$*)
 
 .PHONY: kubectl bin/kubectl
 kubectl: bin/kubectl ## Build bin/kubectl of the same Kubernetes
 bin/kubectl:
-	$(GO_BUILD) -ldflags '$(KUBE_LDFLAGS)' -o $@ k8s.io/kubernetes/cmd/kubectl
+	$(call go_build,$(KUBE_LDFLAGS),k8s.io/kubernetes/cmd/kubectl)
 
 .PHONY: stock
 stock: bin/stock/kube-apiserver ## Build the stock kube-apiserver that tests compare with
@@ -57,7 +58,7 @@ stock: bin/stock/kube-apiserver ## Build the stock kube-apiserver that tests com
 STOCK := $(addprefix bin/stock/,kube-apiserver kube-controller-manager)
 .PHONY: $(STOCK)
 $(STOCK): bin/stock/%:
-	$(GO_BUILD) -ldflags '$(KUBE_LDFLAGS)' -o $@ k8s.io/kubernetes/cmd/$*
+	$(call go_build,$(KUBE_LDFLAGS),k8s.io/kubernetes/cmd/$*)
 
 # --- run -----------------------------------------------------------------------------------------------------------
 
@@ -132,9 +133,8 @@ verify-proto:
 
 .PHONY: verify-proto-now
 verify-proto-now: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
-	@rm -rf bin/proto && mkdir -p bin/proto
-	@$(call protoc,bin/proto)
-	@cd bin/proto && find . -name '*.pb.go' | while read -r f; do \
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; $(call protoc,"$$out"); \
+	cd "$$out" && find . -name '*.pb.go' | while read -r f; do \
 	diff -u -I '^// .*protoc.* v[0-9]' $(CURDIR)/$$f $$f || { echo "$$f is out of date: run make proto"; exit 1; }; done
 
 .PHONY: lint
