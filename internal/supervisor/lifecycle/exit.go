@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// ExitConfiguration is the code by which a child says that its flags, files or
-// wiring are wrong, so that starting it again cannot help.
-const ExitConfiguration = 64
-
 // Exit is how a process ended.
 type Exit struct {
 	// Code is the exit status, or -1 when a signal ended the process or none

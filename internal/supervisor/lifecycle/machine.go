@@ -13,6 +13,9 @@ import (
 type Config struct {
 	// StopBudget is how long the process may take to stop before it is killed.
 	StopBudget time.Duration
+	// HopelessCode is the exit code by which a process says that its flags, files
+	// or wiring are wrong, so that starting it again cannot help.
+	HopelessCode int
 	// NeededAtStart makes every exit before the first Ready a failure, and not
 	// only one that blames the configuration.
 	NeededAtStart bool
@@ -117,7 +120,7 @@ func (m *Machine) Exited(now time.Time, e Exit) []Action {
 
 // verdict is the goal after an exit nobody asked for.
 func (m *Machine) verdict(e Exit) goal {
-	if !m.everReady && (e.Code == ExitConfiguration || m.cfg.NeededAtStart) {
+	if !m.everReady && (e.Code == m.cfg.HopelessCode || m.cfg.NeededAtStart) {
 		return fail
 	}
 	return again
@@ -146,6 +149,7 @@ func (m *Machine) Elapsed(now time.Time) []Action {
 	case Backoff:
 		m.launch(now, "")
 	case Stopping:
+		m.forced = true
 		m.kill(fmt.Sprintf("did not stop within %s", m.cfg.StopBudget))
 	}
 	return m.actions()
@@ -194,6 +198,7 @@ func (m *Machine) Stop(hurry bool) []Action {
 	case Starting, Ready, Unready:
 		m.goal = stay
 		if hurry {
+			m.forced = true
 			m.kill("stopped in a hurry")
 		} else {
 			m.terminate("stopped")
@@ -201,6 +206,7 @@ func (m *Machine) Stop(hurry bool) []Action {
 	case Stopping:
 		m.goal = stay
 		if hurry {
+			m.forced = true
 			m.kill("stopped in a hurry")
 		}
 	case Killing:
@@ -223,7 +229,7 @@ func (m *Machine) terminate(why string) {
 }
 
 func (m *Machine) kill(why string) {
-	m.why, m.forced = why, true
+	m.why = why
 	m.transition(Killing, why)
 	m.emit(Signal{Signal: syscall.SIGKILL})
 }

@@ -24,7 +24,7 @@ type View struct {
 	LastExit *Exit
 	// EverReady tells whether any process of the child was ever ready.
 	EverReady bool
-	// Forced tells whether a process ever had to be killed.
+	// Forced tells whether a process had to be killed instead of stopping.
 	Forced bool
 }
 
@@ -37,3 +37,6 @@ func (m *Machine) View() View {
 }
 
 func signalName(s syscall.Signal) string { return unix.SignalName(s) }
+
+// StopBudget is how long the process may take to stop.
+func (m *Machine) StopBudget() time.Duration { return m.cfg.StopBudget }

@@ -3,8 +3,8 @@ package observe
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"sync"
-	"time"
 
 	"triptych.dev/triptych/internal/etcd"
 	"triptych.dev/triptych/internal/tier"
@@ -17,18 +17,20 @@ func Etcd(address string, cfg *tls.Config) func(ctx context.Context, sink Sink) 
 	return func(ctx context.Context, sink Sink) {
 		var wait sync.WaitGroup
 		wait.Go(func() { pulse(ctx, address, cfg, sink) })
-		wait.Go(func() {
-			for ctx.Err() == nil {
-				if err := etcd.WaitHealthy(ctx, address, cfg); err == nil {
-					sink.Reached(tier.Ready)
-					return
-				}
-				select {
-				case <-time.After(checkPause):
-				case <-ctx.Done():
-				}
-			}
-		})
+		wait.Go(func() { awaitEtcd(ctx, address, cfg, sink) })
 		wait.Wait()
+	}
+}
+
+// awaitEtcd reports etcd as ready even when its quota is reached: the API server
+// is how its users free space.
+func awaitEtcd(ctx context.Context, address string, cfg *tls.Config, sink Sink) {
+	err := etcd.WaitHealthy(ctx, address, cfg)
+	alarm := &etcd.AlarmError{}
+	switch {
+	case err == nil, errors.As(err, &alarm) && !alarm.Corrupt:
+		sink.Reached(tier.Ready)
+	case ctx.Err() == nil:
+		sink.Rejected(err.Error())
 	}
 }

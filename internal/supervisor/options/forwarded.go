@@ -3,6 +3,7 @@ package options
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,4 +134,10 @@ func unknown(fs *pflag.FlagSet, name string) error {
 		return fmt.Errorf("unknown flag --%s: neither the supervisor nor a tier has it; did you mean --%s?", name, near)
 	}
 	return fmt.Errorf("unknown flag --%s: neither the supervisor nor a tier has it", name)
+}
+
+// True tells whether the flag, a boolean, was last given as true.
+func (f *Forwarded) True(name string) bool {
+	yes, err := strconv.ParseBool(f.Last(name))
+	return err == nil && yes
 }

@@ -1,0 +1,101 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+)
+
+// ErrNotRunning tells that nobody listens on the control socket.
+var ErrNotRunning = errors.New("no supervisor is running")
+
+// Client calls the supervisor behind one control socket.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client of the socket at path. Nothing is sent yet.
+func NewClient(path string) *Client {
+	c := &Client{path: path}
+	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true}}
+	return c
+}
+
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "unix", c.path)
+}
+
+// Status returns how the control plane stands.
+func (c *Client) Status(ctx context.Context) (*Status, error) {
+	s := &Status{}
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, s)
+}
+
+// Stop has the supervisor stop and returns when it is gone.
+func (c *Client) Stop(ctx context.Context, now bool) error {
+	gone, err := c.watchProcess(ctx)
+	if err != nil {
+		return err
+	}
+	defer gone.Close()
+	query := url.Values{}
+	if now {
+		query.Set("now", "true")
+	}
+	if err := c.call(ctx, http.MethodPost, "/v1/stop", query, nil); err != nil {
+		return err
+	}
+	return gone.Wait(ctx)
+}
+
+// Restart has the named child stopped gracefully and started again, and returns
+// when it is ready.
+func (c *Client) Restart(ctx context.Context, name string) error {
+	return c.call(ctx, http.MethodPost, "/v1/restart", url.Values{"name": {name}}, nil)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, into any) error {
+	u := url.URL{Scheme: "http", Host: "supervisor", Path: path, RawQuery: query.Encode()}
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return explain(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return refusal(resp)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+func refusal(resp *http.Response) error {
+	f := failure{}
+	if err := json.NewDecoder(resp.Body).Decode(&f); err != nil || f.Error == "" {
+		return fmt.Errorf("the supervisor answered %s", resp.Status)
+	}
+	return errors.New(f.Error)
+}
+
+// explain tells nobody there from all other failures.
+func explain(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return ErrNotRunning
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: the control socket is for root and the supervisor's own user", err)
+	}
+	return err
+}

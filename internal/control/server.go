@@ -1,0 +1,99 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Supervisor is what the socket gives access to. Its methods may be called from
+// any goroutine.
+type Supervisor interface {
+	Status() Status
+	// Stop begins a stop and does not wait; now does without grace.
+	Stop(now bool)
+	// Restart returns when the named child is ready again.
+	Restart(ctx context.Context, name string) error
+}
+
+// Server answers on the control socket.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+}
+
+// Listen opens the socket at path, in place of one that a supervisor which was
+// killed has left: the caller holds the lock of the data directory.
+func Listen(path string, s Supervisor) (*Server, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot open the control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the control socket: %w", err)
+	}
+	// Until here the folder, which is 0700, kept others out.
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("cannot open the control socket: %w", err)
+	}
+	return &Server{
+		http:     &http.Server{Handler: handler(s), ReadHeaderTimeout: 5 * time.Second},
+		listener: trustedListener{l.(*net.UnixListener)},
+	}, nil
+}
+
+// Serve answers until Close and then returns nil.
+func (s *Server) Serve() error {
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve the control socket: %w", err)
+	}
+	return nil
+}
+
+// Close removes the socket and ends all calls.
+func (s *Server) Close() error { return errors.Join(s.http.Close(), s.closeListener()) }
+
+// closeListener matters when Serve was never called.
+func (s *Server) closeListener() error {
+	if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func handler(s Supervisor) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, s.Status())
+	})
+	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
+		s.Stop(r.URL.Query().Get("now") == "true")
+		w.WriteHeader(http.StatusAccepted)
+	})
+	mux.HandleFunc("POST /v1/restart", func(w http.ResponseWriter, r *http.Request) {
+		if err := s.Restart(r.Context(), r.URL.Query().Get("name")); err != nil {
+			answer(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	return mux
+}
+
+// failure is the body of every answer that is not a success.
+type failure struct {
+	Error string `json:"error"`
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body)
+}

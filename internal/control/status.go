@@ -1,0 +1,65 @@
+// Package control is how commands talk to the running supervisor: JSON over
+// HTTP on a Unix socket in the data directory, for root and the supervisor's
+// own user alone.
+//
+//	GET  /v1/status            Status
+//	POST /v1/stop[?now=true]   202, the stop has begun
+//	POST /v1/restart?name=NAME 204 when the child is ready again
+package control
+
+import "time"
+
+// Status is how the control plane stands.
+type Status struct {
+	// Phase is Starting, Ready, Degraded or Stopping.
+	Phase     string `json:"phase"`
+	SecureURL string `json:"secureURL"`
+	// InsecureURL is empty when there is no insecure listener.
+	InsecureURL string `json:"insecureURL"`
+	Etcd        Etcd   `json:"etcd"`
+	// Tiers are ordered from the head inwards.
+	Tiers []Tier `json:"tiers"`
+}
+
+// Etcd is the storage. PID is 0 while there is no process of ours.
+type Etcd struct {
+	PID      int  `json:"pid"`
+	Embedded bool `json:"embedded"`
+}
+
+// Tier is one tier and its processes.
+type Tier struct {
+	Name     string    `json:"name"`
+	Replicas []Replica `json:"replicas"`
+}
+
+// Replica is one process of a tier, or the place of one that is away.
+type Replica struct {
+	// PID is 0 while there is no process.
+	PID int `json:"pid"`
+	// Stage is the highest stage the process has reached: configured,
+	// constructed, prepared, ready or draining. Before the first it is starting;
+	// without a process it is backoff, stopped or failed.
+	Stage string `json:"stage"`
+	// Restarts counts the processes before this one.
+	Restarts int `json:"restarts"`
+	// StartedAt is when the process was started, or the last one that was.
+	StartedAt *time.Time `json:"startedAt,omitempty"`
+	// RSSBytes is the resident memory, shared pages included.
+	RSSBytes int64 `json:"rssBytes"`
+	// LastExit is how the process before this one ended.
+	LastExit *Exit `json:"lastExit,omitempty"`
+	// Address is the host:port of the replica's hop listener.
+	Address string `json:"address"`
+}
+
+// Exit is the end of a process.
+type Exit struct {
+	// Code is the exit status, or -1 if a signal ended the process or it could
+	// not be started.
+	Code int `json:"code"`
+	// Signal is what ended the process, such as SIGKILL.
+	Signal string    `json:"signal,omitempty"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason,omitempty"`
+}

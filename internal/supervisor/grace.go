@@ -1,0 +1,32 @@
+package supervisor
+
+import "time"
+
+const (
+	// slack is what a tier may take beside its waits: pre-shutdown hooks, the
+	// last audit events, the exit itself on a busy machine.
+	slack = 10 * time.Second
+	// etcdBudget is more than etcd's own bound on its graceful stop, 5 s, and
+	// leaves time for a slow disk's last commit.
+	etcdBudget = 20 * time.Second
+)
+
+// Grace holds the waits that an API server is allowed when it stops. From them
+// follows when one that is still there is killed: never before it may have
+// finished by its own rules.
+type Grace struct {
+	// Delay is --shutdown-delay-duration, which only the head is given.
+	Delay time.Duration
+	// Request is --request-timeout: how long requests in flight may last.
+	Request time.Duration
+	// Watch is --shutdown-watch-termination-grace-period: over how long watches
+	// are ended.
+	Watch time.Duration
+}
+
+// head is the budget of the head: watches and requests are waited for one after
+// the other, after the delay.
+func (g Grace) head() time.Duration { return g.Delay + g.inner() }
+
+// inner is the budget of the tiers behind it.
+func (g Grace) inner() time.Duration { return g.Request + g.Watch + slack }

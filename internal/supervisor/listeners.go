@@ -1,0 +1,135 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"triptych.dev/triptych/internal/supervisor/options"
+	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
+)
+
+// socket is a listening socket that outlives the processes which serve it: while
+// its tier restarts, callers wait in its backlog instead of being refused.
+type socket struct {
+	file    *os.File
+	address *net.TCPAddr
+}
+
+// listen opens a socket. Multipath TCP, which Go would choose, is left off:
+// sandboxes have no rules for it.
+func listen(address string, control func(network, address string, c syscall.RawConn) error) (*socket, error) {
+	config := net.ListenConfig{Control: control}
+	config.SetMultipathTCP(false)
+	l, err := config.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	tcp := l.(*net.TCPListener)
+	f, err := tcp.File()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{file: f, address: tcp.Addr().(*net.TCPAddr)}, nil
+}
+
+// sockets are all listening sockets of the tiers.
+type sockets struct {
+	public         *socket
+	hop, handshake map[tier.Name]*socket
+}
+
+// listenAll opens the secure port first: it is the one that may be taken.
+func listenAll(o *options.Options) (*sockets, error) {
+	s := &sockets{hop: map[tier.Name]*socket{}, handshake: map[tier.Name]*socket{}}
+	var err error
+	if s.public, err = listenPublic(o); err != nil {
+		return nil, err
+	}
+	for _, name := range tier.Order {
+		for _, of := range []map[tier.Name]*socket{s.hop, s.handshake} {
+			if of[name], err = listen("127.0.0.1:0", nil); err != nil {
+				s.close()
+				return nil, fmt.Errorf("cannot open a listener for %s: %w", name, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+func listenPublic(o *options.Options) (*socket, error) {
+	address := net.JoinHostPort(o.BindAddress.String(), strconv.Itoa(o.SecurePort))
+	s, err := listen(address, sharing(o.Forwarded))
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --secure-port (0 picks a free one)", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("cannot listen on %s: only root may: choose a --secure-port above 1023", address)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("cannot listen on %s: this machine has no such address: choose another --bind-address", address)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on --bind-address and --secure-port: %w", err)
+	}
+	return s, nil
+}
+
+// sharing sets what kube-apiserver would set on the listener that is ours here.
+func sharing(f *options.Forwarded) func(string, string, syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		set := func(flag string, option int) {
+			if f.True(flag) && err == nil {
+				_ = c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, 1) })
+			}
+		}
+		set("permit-port-sharing", unix.SO_REUSEPORT)
+		set("permit-address-sharing", unix.SO_REUSEADDR)
+		return err
+	}
+}
+
+// files are what a process of the tier inherits, in the order of listen.
+func (s *sockets) files(name tier.Name) []*os.File {
+	files := []*os.File{s.hop[name].file, s.handshake[name].file}
+	if name == tier.Aggregator {
+		files = append(files, s.public.file)
+	}
+	return files
+}
+
+// listen says where a process finds files, the first of which has number first.
+func (s *sockets) listen(name tier.Name, first int) wiring.Listen {
+	l := wiring.Listen{Hop: wiring.FD(first), Handshake: wiring.FD(first + 1)}
+	if name == tier.Aggregator {
+		l.Public = wiring.FD(first + 2)
+	}
+	return l
+}
+
+func (s *sockets) endpoints() map[tier.Name]wiring.Endpoint {
+	all := map[tier.Name]wiring.Endpoint{}
+	for _, name := range tier.Order {
+		all[name] = wiring.Endpoint{Hop: s.hop[name].address.String(), Handshake: s.handshake[name].address.String()}
+	}
+	return all
+}
+
+func (s *sockets) close() {
+	all := []*socket{s.public}
+	for _, name := range tier.Order {
+		all = append(all, s.hop[name], s.handshake[name])
+	}
+	for _, one := range all {
+		if one != nil {
+			one.file.Close()
+		}
+	}
+}

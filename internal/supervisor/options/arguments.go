@@ -1,0 +1,134 @@
+package options
+
+import (
+	"strings"
+	"time"
+
+	"triptych.dev/triptych/internal/pki"
+	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
+)
+
+const (
+	// defaultServiceRange is kubeadm's.
+	defaultServiceRange = "10.96.0.0/16"
+	// defaultIssuer is kubeadm's with the default domain.
+	defaultIssuer = "https://kubernetes.default.svc.cluster.local"
+	// DefaultWatchGrace replaces kube-apiserver's default of waiting for watches
+	// that never end: they are ended over this time when a tier stops.
+	DefaultWatchGrace = 10 * time.Second
+	// DefaultRequestTimeout is kube-apiserver's.
+	DefaultRequestTimeout = 60 * time.Second
+)
+
+// Given is what the tiers are told that does not come from the user.
+type Given struct {
+	// Wiring is the path of the tier's wiring file.
+	Wiring string
+	// EtcdServers, EtcdCA and EtcdClient are how the tier reaches etcd. EtcdCA
+	// and EtcdClient are empty for an etcd without TLS.
+	EtcdServers []string
+	EtcdCA      string
+	EtcdClient  wiring.KeyPair
+	// PKI names the certificates that were made.
+	PKI pki.Paths
+	// Advertise is the address of the kubernetes Service's endpoint.
+	Advertise string
+}
+
+// Arguments returns the command line of the named tier: what is given, ours
+// where the user says nothing, and the user's flags.
+func (o *Options) Arguments(name tier.Name, g Given) []string {
+	args := []string{argument("wiring", g.Wiring)}
+	for _, s := range o.defaults(name, g) {
+		if s.value != "" && !o.overridden(s.name) {
+			args = append(args, argument(s.name, s.value))
+		}
+	}
+	return append(args, o.Forwarded.For(name)...)
+}
+
+// overridden tells whether the user set the flag, or one that excludes it.
+func (o *Options) overridden(name string) bool {
+	if o.Forwarded.Given(name) {
+		return true
+	}
+	for _, other := range excludedBy[name] {
+		if o.Forwarded.Given(other) {
+			return true
+		}
+	}
+	return false
+}
+
+// excludedBy lists flags that kube-apiserver refuses beside one of ours.
+var excludedBy = map[string][]string{
+	"authorization-mode":               {"authorization-config"},
+	"service-account-signing-key-file": {"service-account-signing-endpoint"},
+	"service-account-key-file":         {"service-account-signing-endpoint"},
+}
+
+func (o *Options) defaults(name tier.Name, g Given) []setting {
+	all := []setting{
+		{"etcd-servers", strings.Join(g.EtcdServers, ",")},
+		{"etcd-cafile", g.EtcdCA},
+		{"etcd-certfile", g.EtcdClient.Cert},
+		{"etcd-keyfile", g.EtcdClient.Key},
+		{"authorization-mode", "Node,RBAC"},
+		{"shutdown-watch-termination-grace-period", DefaultWatchGrace.String()},
+	}
+	switch name {
+	case tier.Core:
+		return append(all, append(coreDefaults(g), authenticationDefaults(g.PKI)...)...)
+	case tier.Aggregator:
+		return append(all, append(headDefaults(g), authenticationDefaults(g.PKI)...)...)
+	}
+	return all
+}
+
+func coreDefaults(g Given) []setting {
+	kubelet := g.PKI.KubeletClient()
+	return []setting{
+		{"advertise-address", g.Advertise},
+		{"service-cluster-ip-range", defaultServiceRange},
+		{"service-account-key-file", g.PKI.ServiceAccountPub()},
+		{"service-account-signing-key-file", g.PKI.ServiceAccountKey()},
+		{"service-account-issuer", defaultIssuer},
+		{"kubelet-client-certificate", kubelet.Cert},
+		{"kubelet-client-key", kubelet.Key},
+		{"enable-bootstrap-token-auth", "true"},
+		{"allow-privileged", "true"},
+	}
+}
+
+func headDefaults(g Given) []setting {
+	server, proxy := g.PKI.APIServer(), g.PKI.FrontProxyClient()
+	return []setting{
+		{"tls-cert-file", server.Cert},
+		{"tls-private-key-file", server.Key},
+		{"proxy-client-cert-file", proxy.Cert},
+		{"proxy-client-key-file", proxy.Key},
+	}
+}
+
+// authenticationDefaults are kubeadm's. Core is given them too: it publishes
+// them for aggregated API servers.
+func authenticationDefaults(p pki.Paths) []setting {
+	return []setting{
+		{"client-ca-file", p.CA().Cert},
+		{"requestheader-client-ca-file", p.FrontProxyCA().Cert},
+		{"requestheader-allowed-names", "front-proxy-client"},
+		{"requestheader-extra-headers-prefix", "X-Remote-Extra-"},
+		{"requestheader-group-headers", "X-Remote-Group"},
+		{"requestheader-username-headers", "X-Remote-User"},
+	}
+}
+
+// ServiceRanges returns the CIDRs of cluster IPs, unchecked.
+func (o *Options) ServiceRanges() []string {
+	ranges := o.Forwarded.Last("service-cluster-ip-range")
+	if ranges == "" {
+		ranges = defaultServiceRange
+	}
+	return strings.Split(ranges, ",")
+}

@@ -1,0 +1,278 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"triptych.dev/triptych/internal/datadir"
+	"triptych.dev/triptych/internal/etcd"
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/pki"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/supervisor/child"
+	"triptych.dev/triptych/internal/supervisor/lifecycle"
+	"triptych.dev/triptych/internal/supervisor/observe"
+	"triptych.dev/triptych/internal/supervisor/options"
+	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
+)
+
+// setup is everything that must be in place before the first child starts. It
+// is made step by step; close undoes the steps that were made, last one first.
+type setup struct {
+	options  *options.Options
+	programs map[tier.Name]string
+	// executable is the supervisor's own program, which is etcd's too.
+	executable string
+	environ    []string
+
+	dir         datadir.Dir
+	sockets     *sockets
+	pki         pki.Paths
+	report      *pki.Report
+	advertise   net.IP
+	url         string
+	etcdAddress string // empty with an etcd of the user's
+	forker      *child.Forker
+	logs        map[string]*child.Log
+
+	undo []func()
+}
+
+// prepare makes a setup, or an error and nothing.
+func prepare(o *options.Options, executable string, environ []string) (*setup, error) {
+	s := &setup{options: o, executable: executable, environ: child.Environment(environ), logs: map[string]*child.Log{}}
+	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.ensurePKI, s.reserveEtcd, s.writeWiring, s.openLogs}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	s.forker = child.NewForker()
+	s.undo = append(s.undo, s.forker.Close)
+	return s, nil
+}
+
+func (s *setup) close() {
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		s.undo[i]()
+	}
+	s.undo = nil
+}
+
+func (s *setup) embedded() bool { return len(s.options.EtcdServers) == 0 }
+
+func (s *setup) findPrograms() (err error) {
+	if s.programs, err = programs(s.options.BinDir, s.executable); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	return nil
+}
+
+// openDir takes the lock, so that nothing after it can touch what another
+// supervisor uses.
+func (s *setup) openDir() error {
+	h, err := datadir.Open(s.options.DataDir)
+	if locked := (*datadir.LockedError)(nil); err != nil && !errors.As(err, &locked) {
+		return process.ConfigurationError{Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	s.dir, s.pki = h.Dir, pki.Paths{Dir: h.Dir}
+	s.undo = append(s.undo, func() { h.Close() })
+	return nil
+}
+
+func (s *setup) listen() (err error) {
+	if s.sockets, err = listenAll(s.options); err != nil {
+		return err
+	}
+	s.undo = append(s.undo, s.sockets.close)
+	s.url = serverURL(s.options, s.sockets.public.address.Port)
+	s.advertise, err = advertised(s.options)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	return nil
+}
+
+func (s *setup) ensurePKI() (err error) {
+	o := s.pkiOptions()
+	if s.report, err = pki.Ensure(o); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	if err := pki.WriteAdminKubeconfig(o, s.url); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	return nil
+}
+
+func (s *setup) pkiOptions() pki.Options {
+	f := s.options.Forwarded
+	hosts := []string{s.advertise.String()}
+	if !s.options.BindAddress.IsUnspecified() {
+		hosts = append(hosts, s.options.BindAddress.String())
+	}
+	if external := f.Last("external-hostname"); external != "" {
+		hosts = append(hosts, external)
+	}
+	return pki.Options{
+		Dir:                          s.dir,
+		Hosts:                        hosts,
+		ServiceIPs:                   serviceIPs(s.options),
+		ClientCAFile:                 f.Last("client-ca-file"),
+		TLSCertFile:                  f.Last("tls-cert-file"),
+		TLSKeyFile:                   f.Last("tls-private-key-file"),
+		ServiceAccountKeyFile:        f.Last("service-account-key-file"),
+		ServiceAccountSigningKeyFile: f.Last("service-account-signing-key-file"),
+		EmbeddedEtcd:                 s.embedded(),
+	}
+}
+
+func (s *setup) reserveEtcd() error {
+	if !s.embedded() {
+		return nil
+	}
+	r, err := etcd.Reserve("127.0.0.1")
+	if err != nil {
+		return err
+	}
+	s.etcdAddress = r.Address()
+	s.undo = append(s.undo, func() { r.Close() })
+	return nil
+}
+
+func (s *setup) writeWiring() error {
+	for _, name := range tier.Order {
+		data, err := json.MarshalIndent(s.wiring(name), "", "  ")
+		if err != nil {
+			return fmt.Errorf("cannot write the wiring of %s: %w", name, err)
+		}
+		if err := datadir.WriteFile(s.wiringFile(name), append(data, '\n'), 0o600); err != nil {
+			return fmt.Errorf("cannot write the wiring of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s *setup) wiringFile(name tier.Name) string { return s.dir.Wiring(replica(name)) }
+
+func (s *setup) wiring(name tier.Name) wiring.Wiring {
+	return wiring.Wiring{
+		Tier:          name,
+		Replica:       replica(name),
+		Listen:        s.sockets.listen(name, child.FirstFD),
+		Lifeline:      child.LifelineFD,
+		PKI:           s.pki.Internal(name),
+		Tiers:         s.sockets.endpoints(),
+		PublicAddress: net.JoinHostPort(s.advertise.String(), strconv.Itoa(s.sockets.public.address.Port)),
+	}
+}
+
+func (s *setup) openLogs() error {
+	for _, row := range rows(s.embedded()) {
+		log := child.OpenLog(s.dir.LogFile(row.name))
+		s.logs[row.name] = log
+		s.undo = append(s.undo, func() { log.Close() })
+	}
+	return nil
+}
+
+// grace is what the tiers are allowed when they stop.
+func (s *setup) grace() Grace {
+	f := s.options.Forwarded
+	return Grace{
+		Delay:   f.Duration("shutdown-delay-duration", 0),
+		Request: f.Duration("request-timeout", options.DefaultRequestTimeout),
+		Watch:   f.Duration("shutdown-watch-termination-grace-period", options.DefaultWatchGrace),
+	}
+}
+
+// members makes the children of the table.
+func (s *setup) members() ([]*member, error) {
+	var members []*member
+	for _, row := range rows(s.embedded()) {
+		m := &member{row: row, machine: lifecycle.New(row.lifecycle(s.grace(), rand.Float64))}
+		var err error
+		if m.launch, m.observe, err = s.child(row.name); err != nil {
+			return nil, fmt.Errorf("cannot prepare %s: %w", row.name, err)
+		}
+		members = append(members, m)
+	}
+	return members, nil
+}
+
+func (s *setup) child(name string) (launch, watcher, error) {
+	if name == Etcd {
+		return s.etcd()
+	}
+	return s.tier(tier.Name(name))
+}
+
+func (s *setup) tier(name tier.Name) (launch, watcher, error) {
+	mine := s.pki.Internal(identity.Supervisor)
+	cfg, err := pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(name))
+	if err != nil {
+		return nil, nil, err
+	}
+	spec := child.Spec{
+		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name)), Env: s.environ,
+		Files: s.sockets.files(name), Log: s.logs[string(name)],
+	}
+	address := s.sockets.handshake[name].address.String()
+	return forked(s.forker, spec), observe.Tier(name, address, cfg), nil
+}
+
+func (s *setup) given(name tier.Name) options.Given {
+	g := options.Given{Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
+	if s.embedded() {
+		g.EtcdServers = []string{"https://" + s.etcdAddress}
+		g.EtcdCA, g.EtcdClient = s.pki.EtcdCA().Cert, s.pki.EtcdClient(name)
+		return g
+	}
+	o := s.options
+	g.EtcdServers, g.EtcdCA = o.EtcdServers, o.EtcdCAFile
+	g.EtcdClient = wiring.KeyPair{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile}
+	return g
+}
+
+func (s *setup) etcd() (launch, watcher, error) {
+	client := s.pki.EtcdClient(identity.Supervisor)
+	cfg, err := pki.ClientTLS(s.pki.EtcdCA().Cert, client.Cert, client.Key, "127.0.0.1")
+	if err != nil {
+		return nil, nil, err
+	}
+	server := s.pki.EtcdServer()
+	o := etcd.Options{
+		DataDir: s.dir.Etcd(), ClientAddress: s.etcdAddress, Lifeline: child.LifelineFD,
+		CAFile: s.pki.EtcdCA().Cert, CertFile: server.Cert, KeyFile: server.Key,
+	}
+	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.logs[Etcd]}
+	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil
+}
+
+// replica names the one process of the tier.
+func replica(name tier.Name) string { return string(name) + "-0" }
+
+// summary tells what was made, without a line for each of many files.
+func (s *setup) summary() []string {
+	var lines []string
+	if n := len(s.report.Created); n > 0 {
+		lines = append(lines, fmt.Sprintf("pki: created %d files in %s", n, s.dir.PKI()))
+	}
+	for _, r := range s.report.Renewed {
+		lines = append(lines, "pki: renewed "+strings.TrimPrefix(r.File, s.dir.Root+string(os.PathSeparator))+": "+r.Reason)
+	}
+	for _, w := range s.report.Warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	return lines
+}

@@ -1,0 +1,76 @@
+package supervisor
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"triptych.dev/triptych/internal/control"
+	"triptych.dev/triptych/internal/supervisor/lifecycle"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// Status implements control.Supervisor.
+func (v *Supervisor) Status() control.Status {
+	now, _ := v.chain.Snapshot()
+	s := control.Status{
+		Phase:     string(now.Phase),
+		SecureURL: v.setup.url,
+		Etcd:      control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
+	}
+	for _, name := range slices.Backward(tier.Order) {
+		r := replicaStatus(now.Children[string(name)].View)
+		r.Address = v.setup.sockets.hop[name].address.String()
+		s.Tiers = append(s.Tiers, control.Tier{Name: string(name), Replicas: []control.Replica{r}})
+	}
+	return s
+}
+
+func replicaStatus(v lifecycle.View) control.Replica {
+	r := control.Replica{PID: v.PID, Stage: stageOf(v), Restarts: v.Restarts, RSSBytes: rss(v.PID), LastExit: exitStatus(v.LastExit)}
+	if !v.Started.IsZero() {
+		started := v.Started.UTC()
+		r.StartedAt = &started
+	}
+	return r
+}
+
+// stageOf is the stage, or in its absence the state.
+func stageOf(v lifecycle.View) string {
+	switch {
+	case v.Stage != "":
+		return string(v.Stage)
+	case v.State == lifecycle.Idle:
+		return string(lifecycle.Stopped)
+	}
+	return string(v.State)
+}
+
+func exitStatus(e *lifecycle.Exit) *control.Exit {
+	if e == nil {
+		return nil
+	}
+	s := &control.Exit{Code: e.Code, Time: e.Time.UTC(), Reason: e.Reason}
+	if e.Signal != 0 {
+		s.Signal = signalName(e.Signal)
+	}
+	return s
+}
+
+func signalName(s syscall.Signal) string { return unix.SignalName(s) }
+
+// rss returns the resident memory of a process in bytes, 0 if it is gone.
+func rss(pid int) int64 {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(data), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * int64(os.Getpagesize())
+}

@@ -1,0 +1,121 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/oklog/run"
+
+	"triptych.dev/triptych/internal/control"
+	"triptych.dev/triptych/internal/supervisor/options"
+)
+
+// Environment is what a supervisor gets from its own process.
+type Environment struct {
+	// Executable is the path of the supervisor's program, which is run again for
+	// etcd; the tiers' programs are sought beside it.
+	Executable string
+	// Environ are lines of NAME=value, a part of which the children get.
+	Environ []string
+	// Signals stop the supervisor: the first gracefully, the second fast, the
+	// third kills.
+	Signals <-chan os.Signal
+	// Stdout takes a line for every change.
+	Stdout io.Writer
+}
+
+// Supervisor runs one control plane.
+type Supervisor struct {
+	setup *setup
+	chain *chain
+	print *printer
+}
+
+// Run runs a control plane until it is stopped; o is loaded. The error is a
+// process.ConfigurationError where trying again cannot help, a *FailedError
+// where a child could not start, and a *ForcedError where one had to be killed.
+func Run(o *options.Options, e Environment) error {
+	s, err := prepare(o, e.Executable, e.Environ)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p := newPrinter(e.Stdout, s.dir.LogFile("supervisor"))
+	defer p.Close()
+	members, err := s.members()
+	if err != nil {
+		return err
+	}
+	v := &Supervisor{setup: s, print: p, chain: newChain(members, p.Say)}
+	v.chain.onReady, v.chain.onPhase = v.announce, p.notifyPhase
+	for _, line := range s.summary() {
+		p.Say("%s", line)
+	}
+	return v.run(e.Signals)
+}
+
+// run runs the supervisor's own actors. The group interrupts all of them as
+// soon as one ends, in no order that would do for the tiers: those are one
+// actor, whose interrupt begins a graceful stop, and whose end ends the rest.
+func (v *Supervisor) run(signals <-chan os.Signal) error {
+	server, err := control.Listen(v.setup.dir.Control(), v)
+	if err != nil {
+		return err
+	}
+	var g run.Group
+	g.Add(v.chain.Run, func(error) { v.chain.StopGracefully() })
+	g.Add(server.Serve, func(error) { v.endAfterChain(server) })
+	g.Add(func() error { return v.obey(signals) }, func(error) {})
+	if err := g.Run(); err != nil {
+		return err
+	}
+	return v.chain.forced()
+}
+
+// endAfterChain keeps the control socket open until the chain has ended,
+// whichever actor was the first: a stop can be watched by it.
+func (v *Supervisor) endAfterChain(server *control.Server) {
+	go func() {
+		<-v.chain.done
+		server.Close()
+	}()
+}
+
+// obey turns signals into stops, each faster than the one before, to the end of
+// the chain.
+func (v *Supervisor) obey(signals <-chan os.Signal) error {
+	for {
+		select {
+		case sig := <-signals:
+			v.print.Say("%s", sig)
+			v.chain.Stop(false)
+		case <-v.chain.done:
+			return nil
+		}
+	}
+}
+
+// announce says where the API is, now that its head is ready.
+func (v *Supervisor) announce() {
+	config := v.setup.dir.Kubeconfig()
+	v.print.Say("serving %s", v.setup.url)
+	v.print.Say("kubeconfig %s", config)
+	v.print.Say("try: kubectl --kubeconfig %s get namespaces", config)
+	v.print.notifyReady(fmt.Sprintf("serving %s", v.setup.url))
+}
+
+// Stop implements control.Supervisor.
+func (v *Supervisor) Stop(now bool) {
+	if now {
+		v.chain.Stop(true)
+		return
+	}
+	v.chain.StopGracefully()
+}
+
+// Restart implements control.Supervisor.
+func (v *Supervisor) Restart(ctx context.Context, name string) error {
+	return v.chain.Restart(ctx, name)
+}
