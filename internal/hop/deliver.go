@@ -1,0 +1,222 @@
+package hop
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strings"
+)
+
+// deliver hands a to the client, body and all. When it returns nil the client
+// has the whole answer and c is at the end of it.
+func (x *exchange) deliver(c *conn, a *answer) error {
+	if err := x.guard.begin(); err != nil {
+		return err
+	}
+	setFields(x.w.Header(), a)
+	if a.early && x.r.ProtoMajor == 1 {
+		// What is left of the body must not be taken for the next request.
+		x.w.Header().Set("Connection", "close")
+	}
+	x.w.WriteHeader(a.status)
+	if a.length == 0 {
+		return nil
+	}
+	b := body{conn: c, answer: a, w: x.w, flush: x.flusher(a)}
+	if err := b.copy(); err != nil {
+		return err
+	}
+	if a.length == unknownLength {
+		return x.deliverTrailers(c, a)
+	}
+	return nil
+}
+
+// flusher is what brings a part of an answer to the client at once, nil if the
+// answer is better sent in whole buffers.
+func (x *exchange) flusher(a *answer) func() error {
+	if a.length >= 0 && !eventStream(a) {
+		return nil
+	}
+	return x.guard.client.Flush
+}
+
+func eventStream(a *answer) bool {
+	for _, f := range a.fields {
+		if f.name == "Content-Type" {
+			media, _, _ := mime.ParseMediaType(f.value)
+			return media == "text/event-stream"
+		}
+	}
+	return false
+}
+
+// setFields puts the headers of a into h. What the delegate says replaces what
+// an outer filter said before, except for lists.
+func setFields(h http.Header, a *answer) {
+	typed := false
+	values := make([]string, len(a.fields)) // one allocation for all
+	for i, f := range a.fields {
+		if connectionField(f.name, a.options) {
+			continue
+		}
+		typed = typed || f.name == "Content-Type"
+		if isList(f.name) || seen(a.fields[:i], f.name) {
+			h[f.name] = append(h[f.name], f.value)
+			continue
+		}
+		values[i] = f.value
+		h[f.name] = values[i : i+1 : i+1]
+	}
+	if !typed {
+		// The delegate chose not to say what it is; net/http would guess.
+		h["Content-Type"] = nil
+	}
+}
+
+// isList tells which headers are added to.
+func isList(name string) bool {
+	return name == "Warning" || name == "Vary" || name == "Set-Cookie"
+}
+
+func seen(before []field, name string) bool {
+	return slices.ContainsFunc(before, func(f field) bool { return f.name == name })
+}
+
+// connectionField tells whether a header is only about the hop's connection.
+func connectionField(name string, options []string) bool {
+	switch name {
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return len(options) > 0 && slices.Contains(options, strings.ToLower(name))
+}
+
+// inform passes an interim answer on.
+func (x *exchange) inform(a *answer) error {
+	h := x.w.Header()
+	ours := h.Clone()
+	clear(h)
+	setFields(h, a)
+	delete(h, "Content-Type")
+	x.w.WriteHeader(a.status)
+	clear(h)
+	for key, values := range ours {
+		h[key] = values
+	}
+	return nil
+}
+
+// body is the body of an answer on its way.
+type body struct {
+	conn   *conn
+	answer *answer
+	w      io.Writer
+	flush  func() error
+}
+
+var errTruncated = errors.New("the delegate's answer is cut off")
+
+func (b *body) copy() error {
+	switch b.answer.length {
+	case unknownLength:
+		return b.copyFrom(httputil.NewChunkedReader(b.conn.r))
+	case untilClosed:
+		if err := b.copyFrom(b.conn.r); err != nil {
+			return err
+		}
+		if b.conn.truncated() {
+			return errTruncated
+		}
+		return nil
+	}
+	return b.copySized(b.answer.length)
+}
+
+// copySized writes what is already read straight from the reader's buffer: a
+// small answer comes in one piece with its head.
+func (b *body) copySized(left int64) error {
+	if n := min(int64(b.conn.r.Buffered()), left); n > 0 {
+		p, _ := b.conn.r.Peek(int(n))
+		if _, err := b.w.Write(p); err != nil {
+			return err
+		}
+		b.conn.r.Discard(int(n))
+		left -= n
+	}
+	if left == 0 {
+		return nil
+	}
+	limited := io.LimitedReader{R: b.conn.r, N: left}
+	if err := b.copyFrom(&limited); err != nil {
+		return err
+	}
+	if limited.N > 0 {
+		return errTruncated
+	}
+	return nil
+}
+
+// copyFrom flushes, if at all, whenever the next read may have to wait: before
+// the first one, so that a client of a watch knows that it is accepted, and
+// after each that left nothing behind.
+func (b *body) copyFrom(r io.Reader) error {
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	for {
+		if b.flush != nil && b.conn.r.Buffered() == 0 {
+			if err := b.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return err
+			}
+		}
+		n, err := r.Read(buf[:])
+		if n > 0 {
+			if _, err := b.w.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// deliverTrailers reads what follows the last chunk.
+func (x *exchange) deliverTrailers(c *conn, a *answer) error {
+	lines := headReader{r: c.r, left: maxAnswerHead}
+	trailers, err := lines.fields(nil)
+	if err != nil || len(trailers) == 0 {
+		return err
+	}
+	// Only a chunked answer can have trailers, and flushing makes it one.
+	_ = x.guard.client.Flush()
+	h := x.w.Header()
+	for _, t := range trailers {
+		if announced(a, t.name) {
+			h.Add(t.name, t.value)
+		} else {
+			h.Add(http.TrailerPrefix+t.name, t.value)
+		}
+	}
+	return nil
+}
+
+func announced(a *answer, name string) bool {
+	for _, f := range a.fields {
+		if f.name != "Trailer" {
+			continue
+		}
+		for t := range strings.SplitSeq(f.value, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), name) {
+				return true
+			}
+		}
+	}
+	return false
+}

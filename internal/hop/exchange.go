@@ -1,0 +1,149 @@
+package hop
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	forwarder *Forwarder
+	life      *life
+	w         http.ResponseWriter
+	r         *http.Request
+	head      head
+	bound     time.Duration // 0 is none
+	guard     guard
+	sender    *sender // nil unless there is a body
+}
+
+// run forwards the request, at most twice, and settles what the client gets.
+func (x *exchange) run() {
+	x.guard.client = http.NewResponseController(x.w)
+	x.bound = x.forwarder.bound(x.r)
+	x.guard.start(x.r.Context(), x.bound)
+	// Nothing may touch the client's side once the handler has returned or
+	// panicked.
+	defer x.guard.stop()
+	err := x.attempt(false)
+	if errors.Is(err, errReplay) {
+		err = x.attempt(true)
+	}
+	if err != nil {
+		x.fail(err)
+	}
+}
+
+// errReplay asks for the second attempt.
+var errReplay = errors.New("the request is sent again")
+
+// failure is an attempt that did not deliver an answer.
+type failure struct {
+	outcome outcome
+	cause   error
+}
+
+func (f *failure) Error() string { return f.cause.Error() }
+func (f *failure) Unwrap() error { return f.cause }
+
+// attempt sends the request on one connection and delivers the answer.
+func (x *exchange) attempt(again bool) error {
+	c, err := x.connect(again)
+	if err != nil {
+		return x.judge(evidence{final: true}, err)
+	}
+	if err := x.use(c); err != nil {
+		x.forwarder.pool.discard(c)
+		x.stopSender()
+		return x.judge(evidence{
+			answered: c.received.Load() > 0,
+			sent:     c.sent(),
+			harmless: x.head.harmless(),
+			final:    again || x.sender.consumed(),
+		}, err)
+	}
+	return nil
+}
+
+// connect finds a connection; the guard cuts this too.
+func (x *exchange) connect(fresh bool) (*conn, error) {
+	pool := x.forwarder.pool
+	if !fresh {
+		if c := pool.reuse(x.life); c != nil {
+			return c, nil
+		}
+	}
+	ctx := x.r.Context()
+	if x.bound > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, x.bound, errTimeout)
+		defer cancel()
+	}
+	return pool.connect(ctx, x.life)
+}
+
+// use runs the exchange on c and, if it went well, gives c back.
+func (x *exchange) use(c *conn) error {
+	c.begin()
+	if err := x.guard.watch(c); err != nil {
+		return err
+	}
+	x.send(c)
+	a, err := x.receive(c)
+	if err != nil {
+		return err
+	}
+	if a.status == http.StatusSwitchingProtocols {
+		return x.upgrade(c, a)
+	}
+	if err := x.deliver(c, a); err != nil {
+		return err
+	}
+	x.release(c, a)
+	return nil
+}
+
+// release returns c to the pool if both directions ended where they should.
+func (x *exchange) release(c *conn, a *answer) {
+	whole := x.finishSender(c, a)
+	if uncut := x.guard.stop(); !uncut || !whole || a.close {
+		x.forwarder.pool.discard(c)
+		return
+	}
+	x.forwarder.pool.put(c)
+}
+
+// judge turns what is known into what is to be done.
+func (x *exchange) judge(e evidence, err error) error {
+	e.cut, e.begun = x.guard.state()
+	o := e.outcome()
+	if o == replayed {
+		return errReplay
+	}
+	return &failure{outcome: o, cause: err}
+}
+
+// fail gives the client what the outcome calls for.
+func (x *exchange) fail(err error) {
+	f := x.forwarder
+	var lost *failure
+	errors.As(err, &lost)
+	if x.sender.consumed() && x.r.ProtoMajor == 1 {
+		// What is left of the body must not be taken for the next request.
+		x.w.Header().Set("Connection", "close")
+	}
+	switch lost.outcome {
+	case unavailable:
+		f.refuse(x.w, x.r, f.unavailable(err))
+	case expired:
+		f.refuse(x.w, x.r, f.expired())
+	default:
+		klog.FromContext(x.r.Context()).V(2).Info("request broken off", "delegate", f.config.Delegate,
+			"method", x.r.Method, "path", x.r.URL.Path, "cause", err)
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,109 @@
+package hop
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// ForwarderConfig says whom a Forwarder delegates to, and how long it waits.
+type ForwarderConfig struct {
+	// Delegate names the tier in errors and logs.
+	Delegate tier.Name
+	// Address is the host:port of the delegate's hop listener.
+	Address string
+	// TLS shows the delegation certificate and verifies the delegate against
+	// the internal CA. An empty ServerName becomes the delegate's. Certificates
+	// that are rotated belong into GetClientCertificate.
+	TLS *tls.Config
+	// Available tells why the delegate cannot be called, nil when it can. It is
+	// asked before anything is sent: the supervisor holds the listener open
+	// while no process accepts from it, so that a connection to a dead delegate
+	// hangs instead of failing. Nil means always available.
+	Available func() error
+	// LongRunning tells which requests have no bound on their duration. Nil
+	// means none of them.
+	LongRunning func(*http.Request) bool
+	// Timeout bounds the other requests from the first byte to the last. Zero
+	// means no bound.
+	Timeout time.Duration
+	// ErrorWriter writes the answers that are the Forwarder's own. Nil means a
+	// metav1.Status as JSON.
+	ErrorWriter func(w http.ResponseWriter, r *http.Request, err *apierrors.StatusError)
+}
+
+// Forwarder hands requests to the delegate and its answers back. Requests are
+// forwarded as they are, identity header included: who may call it, and as
+// whom, was decided before. It is safe for concurrent use.
+type Forwarder struct {
+	config ForwarderConfig
+	pool   *pool
+}
+
+// NewForwarder makes a Forwarder; it connects when it is first needed.
+func NewForwarder(c ForwarderConfig) *Forwarder {
+	config := c.TLS.Clone()
+	config.MinVersion = tls.VersionTLS13
+	config.NextProtos = []string{"http/1.1"}
+	config.DynamicRecordSizingDisabled = true
+	config.ClientSessionCache = noSessions{}
+	if config.ServerName == "" {
+		config.ServerName = identity.ServerName(c.Delegate)
+	}
+	if c.ErrorWriter == nil {
+		c.ErrorWriter = writeStatus
+	}
+	return &Forwarder{config: c, pool: newPool(c.Address, config)}
+}
+
+// ServeHTTP forwards r. It panics with http.ErrAbortHandler where the client
+// must not take what it got for an answer; see outcome.go.
+func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The order matters: if the delegate is lost after it was asked for, the
+	// life taken here is already over, and no connection is made in it.
+	life := f.pool.current()
+	if err := f.available(); err != nil {
+		f.refuse(w, r, f.unavailable(err))
+		return
+	}
+	head, err := newHead(r)
+	if err != nil {
+		f.refuse(w, r, apierrors.NewBadRequest(err.Error()))
+		return
+	}
+	x := &exchange{forwarder: f, life: life, w: w, r: r, head: head}
+	x.run()
+}
+
+// DelegateLost says that the delegate's process went away: idle connections
+// are closed, and connections that are being made are given up. Requests on
+// established connections go on: if the process is dead the kernel ends them,
+// and if it is not they deserve their answer.
+func (f *Forwarder) DelegateLost() { f.pool.renew() }
+
+// Close ends every connection; requests in flight are broken off.
+func (f *Forwarder) Close() { f.pool.close() }
+
+func (f *Forwarder) available() error {
+	if f.pool.isClosed() {
+		return errors.New("this process is stopping")
+	}
+	if f.config.Available == nil {
+		return nil
+	}
+	return f.config.Available()
+}
+
+// bound is how long r may take; zero is for ever.
+func (f *Forwarder) bound(r *http.Request) time.Duration {
+	if f.config.LongRunning != nil && f.config.LongRunning(r) {
+		return 0
+	}
+	return f.config.Timeout
+}

@@ -1,0 +1,111 @@
+package hop
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+var (
+	// errTimeout cuts an exchange that took too long.
+	errTimeout = errors.New("the request took too long")
+	// errGone cuts an exchange whose client went away.
+	errGone = errors.New("the client went away")
+)
+
+// past is a deadline that makes everything that waits return.
+var past = time.Unix(1, 0)
+
+// guard cuts an exchange when the client goes or the time is over, wherever
+// the exchange's goroutines wait at that moment.
+type guard struct {
+	client *http.ResponseController
+
+	mu      sync.Mutex
+	conn    *conn // what the exchange waits on at the delegate's side
+	reading bool  // somebody may wait for the client's body
+	begun   bool  // the client has seen the status
+	over    bool  // the handler returns: the client's side is out of reach
+	cause   error
+
+	stops [2]func() bool
+}
+
+// start arms the guard; bound 0 is no bound.
+func (g *guard) start(ctx context.Context, bound time.Duration) {
+	g.stops[0] = context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			g.cut(errTimeout)
+			return
+		}
+		g.cut(errGone)
+	})
+	if bound > 0 {
+		g.stops[1] = time.AfterFunc(bound, func() { g.cut(errTimeout) }).Stop
+	}
+}
+
+// stop disarms the guard and tells whether the exchange went uncut.
+func (g *guard) stop() bool {
+	for _, stop := range g.stops {
+		if stop != nil {
+			stop()
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	return g.cause == nil
+}
+
+func (g *guard) cut(cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.over || g.cause != nil {
+		return
+	}
+	g.cause = cause
+	if g.conn != nil {
+		g.conn.abort()
+	}
+	if g.reading {
+		_ = g.client.SetReadDeadline(past)
+	}
+	if g.begun {
+		_ = g.client.SetWriteDeadline(past)
+	}
+}
+
+// watch makes c the connection to cut; it fails when it is too late.
+func (g *guard) watch(c *conn) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conn = c
+	return g.cause
+}
+
+// read marks that the client's body is being read.
+func (g *guard) read() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.reading = true
+}
+
+// begin marks that the client is about to see a status; it fails when the
+// exchange was cut, and the status has to be another one.
+func (g *guard) begin() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause == nil {
+		g.begun = true
+	}
+	return g.cause
+}
+
+func (g *guard) state() (cause error, begun bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cause, g.begun
+}

@@ -1,0 +1,125 @@
+package hop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+
+	"triptych.dev/triptych/internal/identity"
+)
+
+// drainGrace is how long a server that was told to stop goes on taking
+// requests, each answered with the wish to close the connection. An idle
+// connection that is closed at once may have a request under way to it.
+var drainGrace = 250 * time.Millisecond
+
+// ServerConfig says what a Server listens on, whom it lets in and whom it asks.
+type ServerConfig struct {
+	// Listener is the hop's, TCP without TLS. The Server owns it.
+	Listener net.Listener
+	// CAFile is the bundle that peers are verified against; CertFile and
+	// KeyFile are what they are shown. All PEM; Reload reads them again.
+	CAFile, CertFile, KeyFile string
+	// Admit tells which peers may connect. It is asked once a connection,
+	// during the handshake: a wrong peer never gets to send a request. It may
+	// be called from several goroutines.
+	Admit func(identity.Peer) bool
+	// Handler serves the requests. PeerFrom tells it who called.
+	Handler http.Handler
+}
+
+// Server is the serving end of a hop: HTTP/1.1 for forwarders and HTTP/2 for
+// informers, over TLS 1.3 with a client certificate of the internal CA.
+type Server struct {
+	config      ServerConfig
+	credentials atomic.Pointer[credentials]
+	peers       peerSet
+	draining    atomic.Bool
+	http        *http.Server
+}
+
+// NewServer reads the files of c. It fails when one of them is missing or does
+// not hold what it should; nothing is served until Serve.
+func NewServer(c ServerConfig) (*Server, error) {
+	if c.Listener == nil || c.Admit == nil || c.Handler == nil {
+		return nil, errors.New("cannot make a hop server without Listener, Admit and Handler")
+	}
+	s := &Server{config: c}
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		TLSConfig:         s.tlsConfig(),
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       serverIdleTimeout,
+		MaxHeaderBytes:    maxRequestHead,
+		ConnContext:       withPeer,
+		ErrorLog:          log.New(logWriter{}, "", 0),
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		// A method and path of our own tiers are never for the server itself.
+		DisableGeneralOptionsHandler: true,
+	}
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetHTTP1(true)
+	s.http.Protocols.SetHTTP2(true)
+	return s, nil
+}
+
+// Serve takes connections until Shutdown or Close, which make it return nil.
+func (s *Server) Serve() error {
+	err := s.http.ServeTLS(&peerListener{Listener: s.config.Listener, set: &s.peers}, "", "")
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("cannot serve the hop: %w", err)
+}
+
+// Shutdown stops accepting and returns when every request is finished, or with
+// ctx's error when ctx ends first. Upgraded connections are not waited for;
+// Close ends them. Callers are expected to have been told beforehand, by the
+// draining stage.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	select {
+	case <-time.After(drainGrace):
+	case <-ctx.Done():
+	}
+	return s.http.Shutdown(ctx)
+}
+
+// Close ends every connection at once, upgraded ones too.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.peers.closeAll()
+	return err
+}
+
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
+	if r.ProtoMajor == 1 && r.Body != http.NoBody {
+		// Without it net/http reads up to 256 KiB of the body before it sends
+		// the first byte of an answer, which a client of the head that speaks
+		// HTTP/2 would notice.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+	s.config.Handler.ServeHTTP(w, r)
+}
+
+// logWriter takes net/http's complaints about connections: broken handshakes,
+// refused peers.
+type logWriter struct{}
+
+func (logWriter) Write(p []byte) (int, error) {
+	klog.V(1).Info("hop server: ", string(p))
+	return len(p), nil
+}
