@@ -57,7 +57,7 @@ func exitCode(err error) int {
 		return phaseCode(phase.phase)
 	case errors.As(err, &forced):
 		return ExitForced
-	case errors.As(err, &failed) && failed.Exit.Code != ExitConfiguration:
+	case errors.As(err, &failed) && !failed.Exit.Hopeless:
 		return ExitFailure
 	case errors.As(err, &failed), errors.As(err, &usageError{}), errors.As(err, &process.ConfigurationError{}):
 		return ExitConfiguration

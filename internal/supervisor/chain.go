@@ -57,10 +57,15 @@ type FailedError struct {
 }
 
 func (e *FailedError) Error() string {
-	if e.Exit.Reason != "" {
-		return fmt.Sprintf("cannot start %s: %s", e.Child, e.Exit.Reason)
+	why := e.Exit.Reason
+	if why == "" {
+		why = e.Exit.String()
 	}
-	return fmt.Sprintf("cannot start %s: %s", e.Child, e.Exit)
+	// A child's last word may begin with the same.
+	for _, prefix := range []string{"cannot start " + e.Child + ":", e.Child + ":"} {
+		why = strings.TrimSpace(strings.TrimPrefix(why, prefix))
+	}
+	return fmt.Sprintf("cannot start %s: %s", e.Child, why)
 }
 
 func newChain(members []*member, say func(string, ...any)) *chain {
@@ -156,7 +161,8 @@ func (c *chain) stopDue() {
 			return
 		}
 		c.do(m, m.machine.Stop(!patient))
-		gone = false
+		// One that has no process is gone at once, and no exit will tell.
+		gone = gone && m.machine.View().State.Over()
 	}
 }
 

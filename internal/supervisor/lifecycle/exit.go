@@ -18,6 +18,8 @@ type Exit struct {
 	// Reason is the process' last word, or what was done to it and why. It may
 	// be empty.
 	Reason string
+	// Hopeless: starting another process as things are cannot help.
+	Hopeless bool
 }
 
 // String tells the exit in a few words: "exit code 1: no such file".

@@ -41,6 +41,7 @@ type Machine struct {
 	readySince time.Time
 	life       vitals
 	everReady  bool
+	rejected   bool // the process must not be worked with
 	forced     bool
 
 	lives    int
@@ -110,6 +111,7 @@ func (m *Machine) Exited(now time.Time, e Exit) []Action {
 	if m.why != "" {
 		e.Reason = m.why
 	}
+	e.Hopeless = m.rejected || (m.why == "" && e.Code == m.cfg.HopelessCode)
 	m.lastExit, m.pid, m.stage, m.why = &e, 0, "", ""
 	if was != Stopping && was != Killing {
 		m.goal = m.verdict(e)
@@ -120,7 +122,7 @@ func (m *Machine) Exited(now time.Time, e Exit) []Action {
 
 // verdict is the goal after an exit nobody asked for.
 func (m *Machine) verdict(e Exit) goal {
-	if !m.everReady && (e.Code == m.cfg.HopelessCode || m.cfg.NeededAtStart) {
+	if !m.everReady && (e.Hopeless || m.cfg.NeededAtStart) {
 		return fail
 	}
 	return again
@@ -130,7 +132,7 @@ func (m *Machine) verdict(e Exit) goal {
 func (m *Machine) follow(now time.Time, e Exit) {
 	switch m.goal {
 	case stay:
-		m.transition(Stopped, e.String())
+		m.transition(Stopped, "")
 	case fail:
 		m.transition(Failed, e.String())
 	case restart:
@@ -159,7 +161,7 @@ func (m *Machine) Elapsed(now time.Time) []Action {
 // Ready that fails the child; later another is tried after a backoff.
 func (m *Machine) Rejected(reason string) []Action {
 	if m.state == Starting || m.state == Ready || m.state == Unready {
-		m.goal = again
+		m.goal, m.rejected = again, true
 		if !m.everReady {
 			m.goal = fail
 		}
@@ -217,13 +219,16 @@ func (m *Machine) Stop(hurry bool) []Action {
 
 func (m *Machine) launch(now time.Time, why string) {
 	m.lives++
-	m.started, m.life, m.goal, m.stage = now, newVitals(now), again, ""
+	m.started, m.life, m.goal, m.stage, m.rejected = now, newVitals(now), again, "", false
 	m.transition(Starting, why)
 	m.emit(Launch{})
 }
 
 func (m *Machine) terminate(why string) {
 	m.why = why
+	if m.goal == stay {
+		why = "" // nothing to explain
+	}
 	m.transition(Stopping, why)
 	m.emit(Signal{Signal: m.cfg.StopSignal}, Arm{After: m.cfg.StopBudget})
 }

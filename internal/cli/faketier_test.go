@@ -1,0 +1,104 @@
+package cli_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// behavior is what a fake tier is to do. It is read at its start from a file
+// beside its program, so a test can change it between two lives.
+type behavior struct {
+	// Error is a configuration error to end with at once.
+	Error string
+	// CrashAt ends the process with code 3 when it reaches the stage.
+	CrashAt tier.Stage
+	// NeverReady holds the process at prepared.
+	NeverReady bool
+	// IgnoreStop has the process ignore SIGTERM.
+	IgnoreStop bool
+	// StopTakes is how long a graceful stop lasts.
+	StopTakes time.Duration
+}
+
+func behaviorFile(binDir string, name tier.Name) string {
+	return filepath.Join(binDir, string(name)+".behavior")
+}
+
+// fakeTier is a tier without an API: it speaks the handshake as a real one does
+// and accepts connections on its hop listener.
+func fakeTier(name tier.Name) int {
+	b := behavior{}
+	if data, err := os.ReadFile(behaviorFile(filepath.Dir(os.Args[0]), name)); err == nil {
+		if err := json.Unmarshal(data, &b); err != nil {
+			panic(err)
+		}
+	}
+	var wiringFile string
+	cmd := &cobra.Command{Use: string(name), FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true}}
+	cmd.Flags().StringVar(&wiringFile, "wiring", "", "")
+	cmd.Flags().String("feature-gates", "", "")
+	cmd.RunE = func(*cobra.Command, []string) error {
+		fmt.Fprintln(os.Stderr, "fake", name, os.Args[1:])
+		if b.Error != "" {
+			return process.ConfigurationError{Err: fmt.Errorf("%s", b.Error)}
+		}
+		ctx, p, err := process.Start(name, wiringFile, cmd.Flags())
+		if err != nil {
+			return err
+		}
+		return b.live(ctx, p)
+	}
+	return process.Main(cmd, os.Args[1:], os.Stderr)
+}
+
+func (b behavior) live(ctx context.Context, p *process.Process) error {
+	hop, err := p.Wiring.Listen.Hop.Open()
+	if err != nil {
+		return err
+	}
+	go accept(hop)
+	if p.Wiring.Listen.Public != "" {
+		public, err := p.Wiring.Listen.Public.Open()
+		if err != nil {
+			return err
+		}
+		go accept(public)
+	}
+	for _, stage := range []tier.Stage{tier.Configured, tier.Constructed, tier.Prepared, tier.Ready} {
+		if b.CrashAt == stage {
+			os.Exit(3)
+		}
+		if stage == tier.Ready && b.NeverReady {
+			break
+		}
+		p.Reach(stage)
+	}
+	<-ctx.Done()
+	if b.IgnoreStop {
+		select {}
+	}
+	time.Sleep(b.StopTakes)
+	return nil
+}
+
+// accept answers every connection with the number of this process.
+func accept(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		fmt.Fprintln(c, os.Getpid())
+		c.Close()
+	}
+}
