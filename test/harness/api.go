@@ -195,3 +195,14 @@ func PoolOf(t testing.TB, pemData []byte) *x509.CertPool {
 	}
 	return pool
 }
+
+// Must2 is Must for two values.
+func Must2[A, B any](a A, b B, err error) func(t testing.TB) (A, B) {
+	return func(t testing.TB) (A, B) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a, b
+	}
+}
