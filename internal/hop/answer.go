@@ -30,7 +30,7 @@ type answer struct {
 	close bool
 	// options are the names in Connection, lower case.
 	options []string
-	// early: not all of the request had been sent.
+	// early: not all of the request had been sent when it came.
 	early bool
 }
 

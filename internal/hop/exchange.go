@@ -109,7 +109,7 @@ func (x *exchange) use(c *conn) error {
 
 // release returns c to the pool if both directions ended where they should.
 func (x *exchange) release(c *conn, a *answer) {
-	whole := x.finishSender(c, a)
+	whole := x.finishSender(c)
 	if uncut := x.guard.stop(); !uncut || !whole || a.close {
 		x.forwarder.pool.discard(c)
 		return

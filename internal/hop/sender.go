@@ -174,7 +174,7 @@ func (s *sender) writeEnd() {
 
 // finishSender ends the sender after a delivered answer and tells whether the
 // connection is in a state to be used again.
-func (x *exchange) finishSender(c *conn, a *answer) bool {
+func (x *exchange) finishSender(c *conn) bool {
 	s := x.sender
 	if s == nil {
 		return true
@@ -182,7 +182,7 @@ func (x *exchange) finishSender(c *conn, a *answer) bool {
 	if s.done == nil {
 		return false
 	}
-	if a.early {
+	if s.early() {
 		c.abort()
 		x.leaveBody()
 		return false

@@ -1,0 +1,132 @@
+package hop
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+)
+
+// startStampedChain has a front whose own filters have said something already.
+func startStampedChain(t *testing.T, h http.HandlerFunc) *front {
+	t.Helper()
+	f := startChain(t, h)
+	stamped := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Audit-Id", "head")
+		w.Header().Set("Cache-Control", "head")
+		w.Header().Set("Strict-Transport-Security", "max-age=1")
+		w.Header().Set("Warning", `299 - "head"`)
+		f.forwarder.ServeHTTP(w, r)
+	}))
+	return &front{Server: stamped, forwarder: f.forwarder}
+}
+
+func TestHeadersOfAnAnswer(t *testing.T) {
+	f := startStampedChain(t, func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Audit-Id", "delegate")
+		h.Set("Cache-Control", "delegate")
+		h.Set("X-Kubernetes-Pf-Flowschema-Uid", "delegate")
+		h.Add("Warning", `299 - "one"`)
+		h.Add("Warning", `299 - "two"`)
+		h.Add("X-Many", "a")
+		h.Add("X-Many", "b")
+		h.Set("Keep-Alive", "timeout=5")
+		h.Set("X-Hop", "z")
+		h.Set("Connection", "X-Hop")
+		h["Content-Type"] = nil
+		io.WriteString(w, "<html>")
+	})
+	resp, err := f.http1().Get(f.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	readAll(t, resp.Body)
+	for key, want := range map[string][]string{
+		"Audit-Id":                       {"delegate"},
+		"Cache-Control":                  {"delegate"},
+		"Strict-Transport-Security":      {"max-age=1"},
+		"X-Kubernetes-Pf-Flowschema-Uid": {"delegate"},
+		"Warning":                        {`299 - "head"`, `299 - "one"`, `299 - "two"`},
+		"X-Many":                         {"a", "b"},
+		"Keep-Alive":                     nil,
+		"Connection":                     nil,
+		"X-Hop":                          nil,
+		"Content-Type":                   nil,
+		"Content-Length":                 {"6"},
+	} {
+		if got := resp.Header[key]; !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", key, got, want)
+		}
+	}
+	if len(resp.Header["Date"]) != 1 {
+		t.Errorf("Date: %q", resp.Header["Date"])
+	}
+}
+
+func TestRequestHeadersArriveUnchanged(t *testing.T) {
+	got := make(chan *http.Request, 1)
+	handler := func(w http.ResponseWriter, r *http.Request) { got <- r }
+	eachProtocol(t, handler, func(t *testing.T, f *front, c *http.Client) {
+		req := must(http.NewRequest("GET", f.URL, nil))
+		req.Host = "kubernetes.default.svc:6443"
+		req.Header = http.Header{
+			"X-Forwarded-For":  {"1.2.3.4", "5.6.7.8, 9.10.11.12"},
+			"Impersonate-User": {"someone"},
+			"User-Agent":       {"kubectl"},
+			"X-Empty":          {""},
+			"X-Utf8":           {"\u00e9\xff"},
+			"Accept-Encoding":  {"gzip"},
+			"Authorization":    {"Bearer x"},
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		r := <-got
+		if r.Host != req.Host || r.ProtoMajor != 1 {
+			t.Errorf("Host %q by HTTP/%d", r.Host, r.ProtoMajor)
+		}
+		if len(r.Header) != len(req.Header) {
+			t.Errorf("got %v", r.Header)
+		}
+		for key, want := range req.Header {
+			if !slices.Equal(r.Header[key], want) {
+				t.Errorf("%s: got %q, want %q", key, r.Header[key], want)
+			}
+		}
+	})
+}
+
+// What the client does not send, User-Agent say, must not be made up.
+func TestNoHeaderIsMadeUp(t *testing.T) {
+	got := make(chan http.Header, 1)
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) { got <- r.Header })
+	c := f.dial(t)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if h := <-got; len(h) != 0 {
+		t.Errorf("got %v", h)
+	}
+	io.Copy(io.Discard, io.LimitReader(c, 10))
+}
+
+func TestLargeHeadersPass(t *testing.T) {
+	large := string(make([]byte, 0, 1))
+	for len(large) < 900_000 {
+		large += "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"[:100]
+		large += large
+	}
+	large = large[:900_000]
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Large", r.Header.Get("X-Large"))
+	})
+	c := f.http1()
+	c.Transport.(*http.Transport).MaxResponseHeaderBytes = 2 << 20
+	req := must(http.NewRequest("GET", f.URL, nil))
+	req.Header.Set("X-Large", large)
+	resp, err := c.Do(req)
+	if err != nil || resp.Header.Get("X-Large") != large {
+		t.Errorf("%v %v", resp.Status, err)
+	}
+}
