@@ -4,8 +4,10 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	certutil "k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
@@ -65,10 +67,14 @@ func readPublicKeys(path string) ([]any, error) {
 
 // unreadable adds the remedy; err names the file.
 func unreadable(err error) error {
-	if os.IsPermission(err) {
+	switch {
+	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("cannot %w: make it readable for user %d", err, os.Geteuid())
+	case errors.Is(err, syscall.EISDIR):
+		return fmt.Errorf("cannot %w: put a PEM file in its place", err)
+	default:
+		return fmt.Errorf("cannot %w", err)
 	}
-	return fmt.Errorf("cannot %w", err)
 }
 
 func writeCert(path string, cert *x509.Certificate) error {

@@ -36,7 +36,7 @@ func TestMistakesInTheFolder(t *testing.T) {
 		"folder in place of a file": {func(f *fixture) {
 			f.remove("front-proxy-ca.crt")
 			_ = os.Mkdir(f.pki("front-proxy-ca.crt"), 0o700)
-		}, []string{"front-proxy-ca.crt", "is a directory"}},
+		}, []string{"front-proxy-ca.crt", "is a directory", "put a PEM file in its place"}},
 		"public key of other tokens": {func(f *fixture) { f.copy(other, "sa.pub") },
 			[]string{"sa.pub does not verify what", "sa.key", "every token would be refused"}},
 		"token key lost": {func(f *fixture) { f.remove("sa.key") }, []string{"sa.key is missing", "tokens that were issued become invalid"}},

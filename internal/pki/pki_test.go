@@ -121,7 +121,7 @@ func TestFirstStart(t *testing.T) {
 	r := f.ensure()
 	for _, name := range []string{"ca", "front-proxy-ca", "etcd/ca", "internal/ca"} {
 		c := f.cert(f.pki(name + ".crt"))
-		if !c.IsCA || c.NotAfter.Sub(birth) != caLifetime || birth.Sub(c.NotBefore) != backdate {
+		if !c.IsCA || c.NotAfter.Sub(birth) != 3650*day || birth.Sub(c.NotBefore) != 5*time.Minute {
 			t.Errorf("%s: CA %v from %s to %s", name, c.IsCA, c.NotBefore, c.NotAfter)
 		}
 	}
@@ -150,8 +150,8 @@ func TestFirstStart(t *testing.T) {
 		if c.Subject.CommonName != tc.cn || len(c.ExtKeyUsage) != 1 {
 			t.Errorf("%s: subject %s, usages %v", tc.name, c.Subject, c.ExtKeyUsage)
 		}
-		if c.NotAfter.Sub(birth) != leafLifetime {
-			t.Errorf("%s ends on %s", tc.name, c.NotAfter)
+		if c.NotAfter.Sub(birth) != 365*day || birth.Sub(c.NotBefore) != 5*time.Minute {
+			t.Errorf("%s: from %s to %s", tc.name, c.NotBefore, c.NotAfter)
 		}
 		if key, ok := c.PublicKey.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
 			t.Errorf("%s: not ECDSA P-256", tc.name)
