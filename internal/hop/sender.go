@@ -126,20 +126,18 @@ func (s *sender) write(p []byte, last bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	count := s.count.Add(int64(len(p)))
+	if last && count < s.head.length {
+		return io.ErrUnexpectedEOF
+	}
+	// Set first: the answer to these bytes may be here before they are written.
+	s.complete.Store(last)
 	if s.head.length > 0 {
-		if last && count < s.head.length {
-			return io.ErrUnexpectedEOF
-		}
 		s.c.w.Write(p)
 	} else {
 		writeChunk(s.c.w, p)
 		if last {
 			s.writeEnd()
 		}
-	}
-	if last {
-		// Set first: the answer to these bytes may be here before Flush returns.
-		s.complete.Store(true)
 	}
 	err := s.c.w.Flush()
 	if err != nil {
