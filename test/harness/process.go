@@ -122,3 +122,11 @@ func (o *Output) String() string {
 func (o *Output) Lines() []string {
 	return strings.Split(strings.TrimRight(o.String(), "\n"), "\n")
 }
+
+// Contains returns an error unless text was printed.
+func (o *Output) Contains(text string) error {
+	if !strings.Contains(o.String(), text) {
+		return fmt.Errorf("%q was not printed", text)
+	}
+	return nil
+}

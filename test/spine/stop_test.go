@@ -27,8 +27,8 @@ func stopsInOrder(t *testing.T, c *harness.Cluster) time.Duration {
 	t.Helper()
 	var order []string
 	var total time.Duration
-	begins := regexp.MustCompile(`^(\w+): stopping within (\S+?)( |$)`)
-	ends := regexp.MustCompile(`^(\w+): stopped$`)
+	begins := regexp.MustCompile(`^(\w+?)(?:-0)?: stopping within (\S+?)( |$)`)
+	ends := regexp.MustCompile(`^(\w+?)(?:-0)?: stopped$`)
 	for _, line := range c.Output.Lines() {
 		if m := begins.FindStringSubmatch(line); m != nil {
 			total += harness.Must(time.ParseDuration(m[2]))(t)
