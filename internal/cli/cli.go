@@ -27,11 +27,20 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := &command{stdout: stdout, stderr: stderr}
 	root := c.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := mistake(root.ExecuteContext(ctx))
 	if err != nil && !isSilent(err) {
 		fmt.Fprintf(stderr, "error: %s\n", oneLine(err))
 	}
 	return exitCode(err)
+}
+
+// mistake marks what cobra finds wrong before any command of ours runs, and has
+// no type for.
+func mistake(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		return usageError{err}
+	}
+	return err
 }
 
 func (c *command) root() *cobra.Command {

@@ -56,6 +56,7 @@ func fakeTier(name tier.Name) int {
 		if err != nil {
 			return err
 		}
+		p.Listen()
 		return b.live(ctx, p)
 	}
 	return process.Main(cmd, os.Args[1:], os.Stderr)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"triptych.dev/triptych/internal/cli"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -20,5 +22,5 @@ func TestMain(m *testing.M) {
 	if name == "supervisor" || len(os.Args) > 1 && os.Args[1] == "etcd" {
 		os.Exit(cli.Run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }

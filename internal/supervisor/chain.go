@@ -78,8 +78,7 @@ func newChain(members []*member, say func(string, ...any)) *chain {
 	return c
 }
 
-// Run starts the children and returns when all are gone: nil after a stop, or a
-// *FailedError.
+// Run starts the children and returns when all are gone, with the verdict.
 func (c *chain) Run() error {
 	c.settle()
 	for !c.over() {
@@ -88,10 +87,16 @@ func (c *chain) Run() error {
 	}
 	close(c.done)
 	c.helpers.Wait()
+	return c.verdict()
+}
+
+// verdict is how it ended: nil after a graceful stop, a *FailedError or a
+// *ForcedError. It is for after the end.
+func (c *chain) verdict() error {
 	if c.failure != nil {
 		return c.failure
 	}
-	return nil
+	return c.forced()
 }
 
 // post hands f to the chain's goroutine; after the end it is dropped.

@@ -50,9 +50,6 @@ func TestStopsFromTheHeadToEtcdOneAfterTheExitOfTheOther(t *testing.T) {
 		s.wantHappened(
 			"aggregator SIGTERM", "aggregator exits", "core SIGTERM", "core exits",
 			"extensions SIGTERM", "extensions exits", "etcd SIGTERM", "etcd exits")
-		if err := s.chain.forced(); err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -120,11 +117,11 @@ func TestKillsAfterTheBudgetAndWaitsForTheExit(t *testing.T) {
 		s.wantHappened("aggregator SIGKILL")
 		s.pass(2 * time.Second)
 		s.wantHappened()
-		s.end()
-		s.wantState("core", lifecycle.Stopped)
-		if forced := (*ForcedError)(nil); !errors.As(s.chain.forced(), &forced) || forced.Child != "aggregator" {
-			t.Errorf("%v", s.chain.forced())
+		forced := (*ForcedError)(nil)
+		if err := s.end(); !errors.As(err, &forced) || forced.Child != "aggregator" {
+			t.Errorf("%v", err)
 		}
+		s.wantState("core", lifecycle.Stopped)
 	})
 }
 

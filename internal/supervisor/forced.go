@@ -8,7 +8,7 @@ type ForcedError struct{ Child string }
 
 func (e *ForcedError) Error() string { return fmt.Sprintf("%s had to be killed", e.Child) }
 
-// forced returns a *ForcedError if the stop was not graceful. It is for after Run.
+// forced returns a *ForcedError if the stop was not graceful.
 func (c *chain) forced() error {
 	for _, m := range c.members {
 		if m.machine.View().Forced {

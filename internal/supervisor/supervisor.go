@@ -68,10 +68,12 @@ func (v *Supervisor) run(signals <-chan os.Signal) error {
 	g.Add(v.chain.Run, func(error) { v.chain.StopGracefully() })
 	g.Add(server.Serve, func(error) { v.endAfterChain(server) })
 	g.Add(func() error { return v.obey(signals) }, func(error) {})
+	// Which actor is the first to return at the end of the chain is chance, so
+	// how it ended is asked of the chain.
 	if err := g.Run(); err != nil {
 		return err
 	}
-	return v.chain.forced()
+	return v.chain.verdict()
 }
 
 // endAfterChain keeps the control socket open until the chain has ended,
