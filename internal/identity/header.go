@@ -25,6 +25,10 @@ type Identity struct {
 	ClientAddress string
 	// ReceivedAt is when the head received the request.
 	ReceivedAt time.Time
+	// Judged tells that the sender audited, queued and authorized the request.
+	Judged bool
+	// AuditAnnotations are what authentication had to say to the audit log.
+	AuditAnnotations map[string]string
 }
 
 // Stamp replaces whatever identity h carries by id.
@@ -33,6 +37,9 @@ func Stamp(h http.Header, id Identity) error {
 		User:          FromUser(id.User),
 		ClientAddress: []byte(id.ClientAddress),
 		ReceivedAt:    id.ReceivedAt.UnixNano(),
+		Judged:        id.Judged,
+
+		AuditAnnotations: id.AuditAnnotations,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot encode the identity: %w", err)
@@ -63,6 +70,9 @@ func Parse(h http.Header) (Identity, error) {
 		User:          ToUser(m.GetUser()),
 		ClientAddress: string(m.GetClientAddress()),
 		ReceivedAt:    time.Unix(0, m.GetReceivedAt()),
+		Judged:        m.GetJudged(),
+
+		AuditAnnotations: m.GetAuditAnnotations(),
 	}, nil
 }
 

@@ -9,6 +9,7 @@ package process
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -28,16 +29,17 @@ import (
 // Process is this process as the others see it.
 type Process struct {
 	Wiring *wiring.Wiring
-	// Handshake is served from Start on.
+	// Handshake is served from Listen on.
 	Handshake *handshake.Server
 
+	listener net.Listener
 	settings map[string]string
 	born     time.Time
 }
 
-// Start loads the wiring at path and begins to answer the handshake. flags are
-// the tier's own, parsed. The context ends when the process is told to stop.
-// Errors are configuration errors.
+// Start loads the wiring at path and makes the handshake's server, which Listen
+// has serve. flags are the tier's own, parsed. The context ends when the process
+// is told to stop. Errors are configuration errors.
 func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, *Process, error) {
 	born := time.Now()
 	if path == "" {
@@ -53,7 +55,7 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 		return nil, nil, ConfigurationError{err}
 	}
 	p := &Process{Wiring: w, settings: settings, born: born}
-	if err := p.serveHandshake(all); err != nil {
+	if err := p.newHandshake(all); err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -65,13 +67,12 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	return ctx, p, nil
 }
 
-func (p *Process) serveHandshake(settingsHash string) error {
+func (p *Process) newHandshake(settingsHash string) error {
 	cfg, err := serverTLS(p.Wiring.PKI)
 	if err != nil {
 		return err
 	}
-	l, err := p.Wiring.Listen.Handshake.Open()
-	if err != nil {
+	if p.listener, err = p.Wiring.Listen.Handshake.Open(); err != nil {
 		return err
 	}
 	p.Handshake = handshake.NewServer(cfg, &handshakev1.DescribeResponse{
@@ -85,12 +86,16 @@ func (p *Process) serveHandshake(settingsHash string) error {
 		Settings:       p.settings,
 		Pid:            int64(os.Getpid()),
 	})
+	return nil
+}
+
+// Listen begins to answer the handshake. Services are registered before.
+func (p *Process) Listen() {
 	go func() {
-		if err := p.Handshake.Serve(l); err != nil {
+		if err := p.Handshake.Serve(p.listener); err != nil {
 			klog.ErrorS(err, "Cannot serve the handshake")
 		}
 	}()
-	return nil
 }
 
 // Reach reports stage to whoever watches, and to the log.
@@ -98,3 +103,18 @@ func (p *Process) Reach(stage tier.Stage) {
 	p.Handshake.Reach(stage)
 	klog.InfoS("Stage reached", "stage", stage, "after", time.Since(p.born).Round(time.Millisecond))
 }
+
+// Leave reports that the process is no longer at stage.
+func (p *Process) Leave(stage tier.Stage) {
+	p.Handshake.Leave(stage)
+	klog.InfoS("Stage left", "stage", stage)
+}
+
+// patience is how long after its start a process goes on waiting for a delegate
+// that it can do without. A crash loop of extensions must not keep the others
+// from starting: after this they answer 503 for what extensions would serve. All
+// tiers start together, so the time runs once and not once a tier.
+const patience = 8 * time.Second
+
+// Patience returns when a process stops waiting for what it can do without.
+func (p *Process) Patience() time.Time { return p.born.Add(patience) }

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
@@ -67,4 +68,19 @@ func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 		QPS:                -1,
 		DisableCompression: true,
 	}
+}
+
+// Watch returns a client of the named tier's handshake. The caller runs it.
+func (p *Process) Watch(name tier.Name) (*handshake.Client, error) {
+	cfg, err := clientTLS(p.Wiring.PKI.CA, p.Wiring.PKI.Self, name)
+	if err != nil {
+		return nil, err
+	}
+	return handshake.NewClient(name, p.Wiring.Tiers[name].Handshake, cfg, p.settings)
+}
+
+// DelegationTLS is the configuration for calls to the named tier that speak for
+// others.
+func (p *Process) DelegationTLS(to tier.Name) (*tls.Config, error) {
+	return clientTLS(p.Wiring.PKI.CA, p.Wiring.PKI.Delegation, to)
 }

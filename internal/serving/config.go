@@ -29,6 +29,13 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
+// LongRunning tells which requests no timeout ends. Every tier that a request
+// passes must agree on it, so it is kube-apiserver's list for all.
+var LongRunning = filters.BasicLongRunningRequestCheck(
+	sets.NewString("watch", "proxy"),
+	sets.NewString("attach", "exec", "proxy", "log", "portforward"),
+)
+
 // Kind is what distinguishes the API server of one tier from another's.
 type Kind struct {
 	// Scheme and Codecs decode the types the tier serves.
@@ -94,8 +101,7 @@ func newBase(p *process.Process, kind Kind) (*Base, error) {
 	c.LoopbackClientConfig = p.ClientConfig(p.Wiring.Tier)
 	c.SecureServing = unserved(p.Wiring.PublicAddress)
 	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
-	c.LongRunningFunc = filters.BasicLongRunningRequestCheck(
-		sets.NewString("watch", "proxy"), sets.NewString("attach", "exec", "proxy", "log", "portforward"))
+	c.LongRunningFunc = LongRunning
 
 	client, err := kubernetes.NewForConfig(p.ClientConfig(tier.Core))
 	if err != nil {

@@ -155,9 +155,16 @@ type Identity struct {
 	// audits it as if the client had connected there.
 	ClientAddress []byte `protobuf:"bytes,2,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
 	// When the head received the request, nanoseconds since the Unix epoch.
-	ReceivedAt    int64 `protobuf:"varint,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ReceivedAt int64 `protobuf:"varint,3,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// The sender has run its handler chain on the request: it is audited, queued
+	// and authorized already, as a request is that falls through to a delegate in
+	// one process. The receiver goes straight to its handlers.
+	Judged bool `protobuf:"varint,4,opt,name=judged,proto3" json:"judged,omitempty"`
+	// What authentication had to say to the audit log; the event is written where
+	// the request is served.
+	AuditAnnotations map[string]string `protobuf:"bytes,5,rep,name=audit_annotations,json=auditAnnotations,proto3" json:"audit_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Identity) Reset() {
@@ -211,6 +218,20 @@ func (x *Identity) GetReceivedAt() int64 {
 	return 0
 }
 
+func (x *Identity) GetJudged() bool {
+	if x != nil {
+		return x.Judged
+	}
+	return false
+}
+
+func (x *Identity) GetAuditAnnotations() map[string]string {
+	if x != nil {
+		return x.AuditAnnotations
+	}
+	return nil
+}
+
 var File_internal_identity_identityv1_identity_proto protoreflect.FileDescriptor
 
 const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
@@ -223,12 +244,17 @@ const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
 	"\x05extra\x18\x04 \x03(\v2\x1b.triptych.identity.v1.ExtraR\x05extra\"1\n" +
 	"\x05Extra\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06values\"\x82\x01\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\xc2\x02\n" +
 	"\bIdentity\x12.\n" +
 	"\x04user\x18\x01 \x01(\v2\x1a.triptych.identity.v1.UserR\x04user\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\fR\rclientAddress\x12\x1f\n" +
 	"\vreceived_at\x18\x03 \x01(\x03R\n" +
-	"receivedAtB4Z2triptych.dev/triptych/internal/identity/identityv1b\x06proto3"
+	"receivedAt\x12\x16\n" +
+	"\x06judged\x18\x04 \x01(\bR\x06judged\x12a\n" +
+	"\x11audit_annotations\x18\x05 \x03(\v24.triptych.identity.v1.Identity.AuditAnnotationsEntryR\x10auditAnnotations\x1aC\n" +
+	"\x15AuditAnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B4Z2triptych.dev/triptych/internal/identity/identityv1b\x06proto3"
 
 var (
 	file_internal_identity_identityv1_identity_proto_rawDescOnce sync.Once
@@ -242,20 +268,22 @@ func file_internal_identity_identityv1_identity_proto_rawDescGZIP() []byte {
 	return file_internal_identity_identityv1_identity_proto_rawDescData
 }
 
-var file_internal_identity_identityv1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_internal_identity_identityv1_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_internal_identity_identityv1_identity_proto_goTypes = []any{
 	(*User)(nil),     // 0: triptych.identity.v1.User
 	(*Extra)(nil),    // 1: triptych.identity.v1.Extra
 	(*Identity)(nil), // 2: triptych.identity.v1.Identity
+	nil,              // 3: triptych.identity.v1.Identity.AuditAnnotationsEntry
 }
 var file_internal_identity_identityv1_identity_proto_depIdxs = []int32{
 	1, // 0: triptych.identity.v1.User.extra:type_name -> triptych.identity.v1.Extra
 	0, // 1: triptych.identity.v1.Identity.user:type_name -> triptych.identity.v1.User
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 2: triptych.identity.v1.Identity.audit_annotations:type_name -> triptych.identity.v1.Identity.AuditAnnotationsEntry
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_internal_identity_identityv1_identity_proto_init() }
@@ -269,7 +297,7 @@ func file_internal_identity_identityv1_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_identity_identityv1_identity_proto_rawDesc), len(file_internal_identity_identityv1_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,63 @@
+// Package admission runs, in the head and in extensions, those admission plugins
+// of kube-apiserver that act on any resource. The others look only at built-in
+// kinds, which core serves with all plugins; so each plugin runs once, in the
+// tier that serves the object.
+package admission
+
+import (
+	"slices"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	mutatingadmissionpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	validatingadmissionpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
+	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/kubernetes/plugin/pkg/admission/gc"
+)
+
+// Options are kube-apiserver's admission flags.
+type Options struct {
+	generic *genericoptions.AdmissionOptions
+}
+
+// NewOptions returns the plugins that act on any resource, in kube-apiserver's
+// order, with its defaults.
+func NewOptions() *Options {
+	o := genericoptions.NewAdmissionOptions()
+	resourcequota.Register(o.Plugins)
+	gc.Register(o.Plugins)
+	o.RecommendedPluginOrder = []string{
+		lifecycle.PluginName,
+		gc.PluginName,
+		mutatingadmissionpolicy.PluginName,
+		mutatingwebhook.PluginName,
+		validatingadmissionpolicy.PluginName,
+		validatingwebhook.PluginName,
+		resourcequota.PluginName,
+	}
+	o.DefaultOffPlugins.Insert(gc.PluginName)
+	return &Options{generic: o}
+}
+
+// AddFlags registers the flags.
+func (o *Options) AddFlags(fs *pflag.FlagSet) { o.generic.AddFlags(fs) }
+
+// Validate returns the first thing that is wrong. Names of plugins that only
+// core has are not: core judges those.
+func (o *Options) Validate() error {
+	o.generic.EnablePlugins = o.known(o.generic.EnablePlugins)
+	o.generic.DisablePlugins = o.known(o.generic.DisablePlugins)
+	for _, err := range o.generic.Validate() {
+		return err
+	}
+	return nil
+}
+
+func (o *Options) known(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !slices.Contains(o.generic.RecommendedPluginOrder, name)
+	})
+}

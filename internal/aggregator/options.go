@@ -1,0 +1,114 @@
+// Package aggregator is the head: it owns the secure port, knows the clients,
+// serves APIServices and what lies behind them, and delegates the rest to core
+// and extensions.
+package aggregator
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/client-go/rest"
+
+	"triptych.dev/triptych/internal/admission"
+	"triptych.dev/triptych/internal/authentication"
+	"triptych.dev/triptych/internal/authorization"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// Options are those flags of kube-apiserver that concern the head, and the
+// wiring.
+type Options struct {
+	*serving.Options
+	SecureServing  *genericoptions.SecureServingOptions
+	Authentication *authentication.Options
+	Authorization  *authorization.Options
+	Admission      *admission.Options
+
+	ProxyClientCertFile, ProxyClientKeyFile string
+	EnableAggregatorRouting                 bool
+	RejectForwardingRedirects               bool
+
+	WiringFile string
+}
+
+// NewOptions returns kube-apiserver's defaults.
+func NewOptions() *Options {
+	secure := genericoptions.NewSecureServingOptions()
+	secure.BindPort, secure.Required = 6443, true
+	return &Options{
+		Options:                   serving.NewOptions(),
+		SecureServing:             secure,
+		Authentication:            authentication.NewOptions(),
+		Authorization:             authorization.NewOptions(),
+		Admission:                 admission.NewOptions(),
+		RejectForwardingRedirects: true,
+	}
+}
+
+// AddFlags registers every flag of the head.
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	o.Options.AddFlags(fs)
+	o.SecureServing.AddFlags(fs)
+	o.Authentication.AddFlags(fs)
+	o.Authorization.AddFlags(fs)
+	o.Admission.AddFlags(fs)
+	fs.StringVar(&o.ProxyClientCertFile, "proxy-client-cert-file", "", "Certificate by which aggregated API servers know the head.")
+	fs.StringVar(&o.ProxyClientKeyFile, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")
+	fs.BoolVar(&o.EnableAggregatorRouting, "enable-aggregator-routing", false, "Send requests to the endpoints of a Service, not to its cluster IP.")
+	fs.BoolVar(&o.RejectForwardingRedirects, "aggregator-reject-forwarding-redirect", true, "Do not pass redirects of aggregated API servers on to clients.")
+	fs.StringVar(&o.WiringFile, "wiring", "", "File that tells this process its listeners, its certificates and where the other tiers are.")
+}
+
+// Validate returns everything that is wrong with the options.
+func (o *Options) Validate() error {
+	errs := append([]error{o.Options.Validate(), o.Authentication.Validate(), o.Authorization.Validate(), o.Admission.Validate()},
+		o.SecureServing.Validate()...)
+	if (o.ProxyClientCertFile == "") != (o.ProxyClientKeyFile == "") {
+		errs = append(errs, fmt.Errorf("--proxy-client-cert-file and --proxy-client-key-file go together"))
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// NewCommand returns the program of the aggregator tier.
+func NewCommand() *cobra.Command {
+	o := NewOptions()
+	cmd := &cobra.Command{
+		Use:   string(tier.Aggregator),
+		Short: "The head of the API server, as one tier of Triptych; started by the supervisor",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return Run(o, cmd.Flags()) },
+	}
+	o.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// Run serves the tier until the process is told to stop.
+func Run(o *Options, flags *pflag.FlagSet) error {
+	if err := o.Activate(); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	if err := o.Validate(); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	// The tiers' own calls would log the warnings meant for users.
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
+	ctx, p, err := process.Start(tier.Aggregator, o.WiringFile, flags)
+	if err != nil {
+		return err
+	}
+	return run(ctx, p, o)
+}
+
+// listen takes over the public socket.
+func (o *Options) listen(p *process.Process) error {
+	var err error
+	if o.SecureServing.Listener, err = p.Wiring.Listen.Public.Open(); err != nil {
+		return fmt.Errorf("cannot open the secure port: %w", err)
+	}
+	return nil
+}

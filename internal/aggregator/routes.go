@@ -1,0 +1,131 @@
+package aggregator
+
+import (
+	"context"
+	"net/http"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/tools/cache"
+	v1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"k8s.io/kube-aggregator/pkg/apiserver"
+	listers "k8s.io/kube-aggregator/pkg/client/listers/apiregistration/v1"
+
+	"triptych.dev/triptych/internal/authentication"
+	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/router"
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// own are the paths outside /apis that the head serves for the API as a whole.
+var own = []string{
+	"", "/index.html", "/healthz", "/livez", "/readyz", "/metrics", "/version",
+	"/openapi", "/debug", "/statusz", "/flagz",
+}
+
+// routes knows which tier serves a request, from what core and extensions
+// announce and from the APIServices there are.
+type routes struct {
+	core, extensions *delegate.Delegate
+	router           *router.Router
+	services         listers.APIServiceLister
+	servicesChanged  chan struct{}
+}
+
+func newRoutes(core, extensions *delegate.Delegate) *routes {
+	return &routes{core: core, extensions: extensions, servicesChanged: make(chan struct{}, 1)}
+}
+
+// chain returns a genericapiserver.Config.BuildHandlerChainFunc.
+func (r *routes) chain(clients authenticator.Request, synced func() bool) func(http.Handler, *genericapiserver.Config) http.Handler {
+	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+		here := *c
+		here.Authentication.Authenticator = authentication.VerdictAuthenticator
+		r.router = router.New(r.table(), map[tier.Name]http.Handler{
+			tier.Aggregator: serving.WithSynced(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced),
+			tier.Core:       serving.WithDelegation(r.core, &here, authentication.VerdictAuthenticator),
+			tier.Extensions: serving.WithDelegation(r.extensions, &here, authentication.VerdictAuthenticator),
+		})
+		return serving.WithIdentity(authentication.WithVerdict(r.router, clients))
+	}
+}
+
+// follow keeps the table up to date from now on.
+func (r *routes) follow(server *apiserver.APIAggregator) error {
+	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
+	r.services = informer.Lister()
+	notify := func(any) {
+		select {
+		case r.servicesChanged <- struct{}{}:
+		default:
+		}
+	}
+	_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: notify, DeleteFunc: notify, UpdateFunc: func(_, obj any) { notify(obj) },
+	})
+	if err != nil {
+		return err
+	}
+	return server.GenericAPIServer.AddPostStartHook("triptych-routes", func(ctx genericapiserver.PostStartHookContext) error {
+		go r.run(ctx)
+		return nil
+	})
+}
+
+func (r *routes) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, coreChanged := r.core.Client.State()
+		_, extensionsChanged := r.extensions.Client.State()
+		r.router.Set(r.table())
+		select {
+		case <-coreChanged:
+		case <-extensionsChanged:
+		case <-r.servicesChanged:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// table enters what wins last: extensions, then core, whose built-in group
+// versions nobody who may create a CRD can take, then APIServices, whose writers
+// may redirect any group, as in kube-apiserver.
+func (r *routes) table() *router.Table {
+	t := &router.Table{
+		Self: tier.Aggregator, Own: own,
+		Legacy: tier.Core, OtherGroups: tier.Core, OtherPaths: tier.Core,
+		GroupVersions: map[string]tier.Name{}, Groups: map[string]tier.Name{},
+	}
+	enter := func(d *delegate.Delegate) {
+		state, _ := d.Client.State()
+		for _, gv := range state.Routes.GetGroupVersions() {
+			t.GroupVersions[key(gv)] = d.Tier
+		}
+	}
+	enter(r.extensions)
+	enter(r.core)
+	t.GroupVersions["apiregistration.k8s.io/v1"] = tier.Aggregator
+	t.Groups["apiregistration.k8s.io"] = tier.Aggregator
+	for _, s := range r.all() {
+		t.Groups[s.Spec.Group] = tier.Aggregator
+		if s.Spec.Service != nil {
+			t.GroupVersions[s.Spec.Group+"/"+s.Spec.Version] = tier.Aggregator
+		}
+	}
+	return t
+}
+
+func (r *routes) all() []*v1.APIService {
+	if r.services == nil {
+		return nil
+	}
+	all, err := r.services.List(labels.Everything())
+	if err != nil {
+		return nil // a lister over memory does not fail
+	}
+	return all
+}
+
+func key(gv *handshakev1.GroupVersion) string { return gv.GetGroup() + "/" + gv.GetVersion() }

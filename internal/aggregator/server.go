@@ -1,0 +1,134 @@
+package aggregator
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/kube-aggregator/pkg/apiserver"
+
+	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// peers may connect to the private listener: the supervisor's insecure front
+// delegates, and every tier makes calls to the API as a whole as itself.
+var peers = serving.Peers{
+	{Name: identity.Supervisor, Role: identity.Delegation},
+	{Name: tier.Aggregator, Role: identity.Self},
+	{Name: tier.Core, Role: identity.Self},
+	{Name: tier.Extensions, Role: identity.Self},
+}
+
+func run(ctx context.Context, p *process.Process, o *Options) error {
+	if err := o.listen(p); err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	// The delegates are watched until the last request has been answered.
+	lasting := context.WithoutCancel(ctx)
+	core, err := delegate.New(lasting, p, tier.Core, o.ServerRun.RequestTimeout)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	extensions, err := delegate.New(lasting, p, tier.Extensions, o.ServerRun.RequestTimeout)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	config, clients, err := newConfig(p, o, core)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	routes := newRoutes(core, extensions)
+	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory))
+	p.Listen()
+	p.Reach(tier.Configured)
+
+	server, err := construct(ctx, p, config, core, extensions)
+	if err != nil {
+		return err
+	}
+	if err := routes.follow(server); err != nil {
+		return err
+	}
+	p.Reach(tier.Constructed)
+
+	prepared, err := server.PrepareRun()
+	if err != nil {
+		return fmt.Errorf("cannot prepare the aggregator: %w", err)
+	}
+	return serving.Serve(ctx, p, server.GenericAPIServer, peers, prepared.Run)
+}
+
+// construct builds the server once core has said which paths it serves: the
+// APIServices to register, OpenAPI and the checks are made from that.
+func construct(ctx context.Context, p *process.Process, config *apiserver.Config, core, extensions *delegate.Delegate) (*apiserver.APIAggregator, error) {
+	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
+		return nil, err
+	}
+	if err := core.WaitFor(ctx, tier.Prepared); err != nil {
+		return nil, err
+	}
+	server, err := config.Complete().NewWithDelegate(core.Target(extensions.Target(nil)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot construct the aggregator: %w", err)
+	}
+	state, _ := core.Client.State()
+	if err := register(server, state.Routes.GetListedPaths(), extensions, p.Patience()); err != nil {
+		return nil, err
+	}
+	if err := feedDiscovery(server, core, extensions); err != nil {
+		return nil, err
+	}
+	return server, addChecks(ctx, server.GenericAPIServer, core, extensions)
+}
+
+// feedDiscovery enters the groups of the other tiers into the head's discovery
+// documents.
+func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.Delegate) error {
+	manager := server.GenericAPIServer.AggregatedDiscoveryGroupManager
+	builtins, customs := manager.WithSource(aggregated.BuiltinSource), manager.WithSource(aggregated.CRDSource)
+	source := func(gv metav1.GroupVersion) delegate.Source {
+		if p, known := builtIn[gv]; known {
+			return delegate.Source{Manager: builtins, GroupPriority: int(p.group), VersionPriority: int(p.version)}
+		}
+		return delegate.Source{Manager: customs, GroupPriority: int(customResources.group), VersionPriority: int(customResources.version)}
+	}
+	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
+	synced, lister := informer.Informer().HasSynced, informer.Lister()
+	return server.GenericAPIServer.AddPostStartHook("triptych-discovery", func(ctx genericapiserver.PostStartHookContext) error {
+		go delegate.NewFeed(core, source).Run(ctx)
+		go func() {
+			feed := delegate.NewFeed(extensions, source)
+			if cache.WaitForCacheSync(ctx.Done(), synced) {
+				feed.Recall(remembered(lister))
+			}
+			feed.Run(ctx)
+		}()
+		return nil
+	})
+}
+
+// addChecks has the head's /readyz show the checks of every tier. Those that the
+// head has itself are left out, as upstream leaves out a delegate's.
+func addChecks(ctx context.Context, server *genericapiserver.GenericAPIServer, core, extensions *delegate.Delegate) error {
+	shown := map[string]bool{"informer-sync": true, "etcd-readiness": true, "shutdown": true}
+	for _, check := range server.HealthzChecks() {
+		shown[check.Name()] = true
+	}
+	for _, d := range []*delegate.Delegate{core, extensions} {
+		checks := d.ReadyChecks(ctx, d == core, shown)
+		if err := server.AddReadyzChecks(checks...); err != nil {
+			return err
+		}
+		for _, check := range checks {
+			shown[check.Name()] = true
+		}
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package authentication
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/warning"
+
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/hop"
+	"triptych.dev/triptych/internal/serving"
+)
+
+// verdict is what authentication made of one request.
+type verdict struct {
+	response *authenticator.Response
+	ok       bool
+	err      error
+	// notes are what core has to say to the audit log and to the client.
+	notes *handshakev1.AuthenticateResponse
+}
+
+type verdictKey struct{}
+
+// WithVerdict authenticates requests that came in over the public port, before
+// any handler chain: upstream's chain knows 401 alone, and "nobody could be
+// asked" must be a 503. The chains behind it read the verdict by
+// VerdictAuthenticator.
+func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, inner := hop.PeerFrom(r.Context()); inner {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		v := &verdict{}
+		r = r.WithContext(context.WithValue(r.Context(), verdictKey{}, v))
+		v.response, v.ok, v.err = authn.AuthenticateRequest(r)
+		if errors.Is(v.err, ErrUnavailable) || isUnavailable(v.err) {
+			serving.Unavailable(w, r, "the tier that knows tokens is away")
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// isUnavailable looks into aggregated errors, which upstream's union makes.
+func isUnavailable(err error) bool {
+	var aggregate interface{ Errors() []error }
+	if !errors.As(err, &aggregate) {
+		return false
+	}
+	for _, e := range aggregate.Errors() {
+		if errors.Is(e, ErrUnavailable) {
+			return true
+		}
+	}
+	return false
+}
+
+// note keeps what core said beside the answer for the chains, which have an
+// audit event and a response to put it in.
+func note(ctx context.Context, answer *handshakev1.AuthenticateResponse) {
+	if v, ok := ctx.Value(verdictKey{}).(*verdict); ok {
+		v.notes = answer
+	}
+}
+
+// VerdictAuthenticator returns the verdict that WithVerdict found, and for
+// requests from an inner listener who is behind them.
+var VerdictAuthenticator authenticator.RequestFunc = func(r *http.Request) (*authenticator.Response, bool, error) {
+	if _, inner := hop.PeerFrom(r.Context()); inner {
+		return serving.InnerAuthenticator(r)
+	}
+	v, ok := r.Context().Value(verdictKey{}).(*verdict)
+	if !ok {
+		return nil, false, nil
+	}
+	audit.AddAuditAnnotationsMap(r.Context(), v.notes.GetAuditAnnotations())
+	for _, text := range v.notes.GetWarnings() {
+		warning.AddWarning(r.Context(), "", text)
+	}
+	return v.response, v.ok, v.err
+}

@@ -1,0 +1,48 @@
+package authentication
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/identity"
+)
+
+// tokenTimeout bounds the question to core. Webhooks and OIDC providers that
+// core asks take 10 s at most for a try.
+const tokenTimeout = 30 * time.Second
+
+// ErrUnavailable is what authentication fails with when core could not be
+// asked. The client is told 503: a 401 would say that its token is bad, after
+// which controllers exit.
+var ErrUnavailable = errors.New("core cannot be asked about tokens")
+
+// Judge asks core about a token.
+type Judge interface {
+	Authenticate(context.Context, *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error)
+}
+
+// Tokens is an authenticator.Token that has core judge.
+type Tokens struct{ Judge Judge }
+
+// AuthenticateToken implements authenticator.Token. There is no cache here: core
+// has the one there is, so a revoked token dies as fast as in kube-apiserver.
+func (t Tokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
+	defer cancel()
+	answer, err := t.Judge.Authenticate(ctx, &handshakev1.AuthenticateRequest{Token: token})
+	if err != nil {
+		return nil, false, errors.Join(ErrUnavailable, err)
+	}
+	note(ctx, answer)
+	if !answer.GetAuthenticated() {
+		if answer.GetReason() == "" {
+			return nil, false, nil
+		}
+		return nil, false, errors.New(answer.GetReason())
+	}
+	return &authenticator.Response{User: identity.ToUser(answer.GetUser()), Audiences: answer.GetAudiences()}, true, nil
+}

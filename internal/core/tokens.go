@@ -1,0 +1,90 @@
+package core
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/warning"
+
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/identity"
+)
+
+// tokens judges bearer tokens for the head with upstream's own authenticator,
+// cache included. It is no TokenReview: that would cost an authorization and an
+// audit event, lose the audit annotations of old tokens, and turn "core is away"
+// into 401, after which controllers exit.
+type tokens struct {
+	handshakev1.UnimplementedAuthenticatorServer
+	authentication genericapiserver.AuthenticationInfo
+}
+
+func newTokens(authentication genericapiserver.AuthenticationInfo) *tokens {
+	return &tokens{authentication: authentication}
+}
+
+// Authenticate implements handshakev1.AuthenticatorServer.
+func (t *tokens) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error) {
+	if t.authentication.Authenticator == nil {
+		return nil, status.Error(codes.FailedPrecondition, "no authenticator is configured")
+	}
+	recorder := &warnings{}
+	ctx = warning.WithWarningRecorder(audit.WithAuditContext(ctx), recorder)
+	if audiences := t.authentication.APIAudiences; len(audiences) > 0 {
+		ctx = authenticator.WithAudiences(ctx, audiences)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	request.Header.Set("Authorization", "Bearer "+r.GetToken())
+	response, ok, err := t.authentication.Authenticator.AuthenticateRequest(request)
+
+	answer := &handshakev1.AuthenticateResponse{
+		Authenticated:    ok && err == nil,
+		Warnings:         recorder.all(),
+		AuditAnnotations: audit.AuditContextFrom(ctx).GetEventAnnotations(),
+	}
+	if err != nil {
+		answer.Reason = err.Error()
+	}
+	if answer.Authenticated && !t.acceptable(response.Audiences) {
+		answer.Authenticated, answer.Reason = false, "the token is for another audience"
+	}
+	if answer.Authenticated {
+		answer.User, answer.Audiences = identity.FromUser(response.User), response.Audiences
+	}
+	return answer, nil
+}
+
+// acceptable tells whether a token for these audiences is one for the API. Both
+// sides may leave audiences out.
+func (t *tokens) acceptable(audiences authenticator.Audiences) bool {
+	own := t.authentication.APIAudiences
+	return len(own) == 0 || len(audiences) == 0 || len(own.Intersect(audiences)) > 0
+}
+
+// warnings collects what authentication wants the client to hear.
+type warnings struct {
+	mu   sync.Mutex
+	text []string
+}
+
+// AddWarning implements warning.Recorder.
+func (w *warnings) AddWarning(_, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text = append(w.text, text)
+}
+
+func (w *warnings) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text
+}

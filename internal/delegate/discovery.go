@@ -1,0 +1,137 @@
+package delegate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+	"k8s.io/klog/v2"
+
+	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// fetchTimeout bounds one fetch of a discovery document.
+const fetchTimeout = 10 * time.Second
+
+// Source says as what a group version is entered in the discovery manager, and
+// with which priorities.
+type Source struct {
+	Manager                        aggregated.ResourceManager
+	GroupPriority, VersionPriority int
+}
+
+// Feed keeps the groups of a delegate in a discovery manager: as they are told
+// while it lives, Stale while it is away, and never dropped because it is.
+type Feed struct {
+	delegate *Delegate
+	source   func(metav1.GroupVersion) Source
+	known    map[metav1.GroupVersion]apidiscoveryv2.APIVersionDiscovery
+	stale    bool
+	// incarnation and generation of the document that was entered last.
+	incarnation string
+	generation  uint64
+}
+
+// NewFeed returns a feed for the groups of d. source says where a group version
+// goes.
+func NewFeed(d *Delegate, source func(metav1.GroupVersion) Source) *Feed {
+	return &Feed{delegate: d, source: source, known: map[metav1.GroupVersion]apidiscoveryv2.APIVersionDiscovery{}}
+}
+
+// Recall enters group versions that are known from another life of this process
+// as Stale, until the delegate tells more. It is called before Run.
+func (f *Feed) Recall(groupVersions []metav1.GroupVersion) {
+	for _, gv := range groupVersions {
+		f.add(gv, apidiscoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessStale})
+	}
+}
+
+// Run feeds until ctx ends.
+func (f *Feed) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		state, changed := f.delegate.Client.State()
+		f.follow(ctx, state)
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (f *Feed) follow(ctx context.Context, state handshake.State) {
+	if !state.Connected {
+		f.markStale()
+		return
+	}
+	if !handshake.At(tier.Prepared)(state) {
+		return
+	}
+	routes := state.Routes
+	if !f.stale && f.incarnation == routes.GetIncarnation() && f.generation == routes.GetGeneration() {
+		return
+	}
+	groups, err := f.fetch(ctx)
+	if err != nil {
+		klog.ErrorS(err, "Cannot fetch discovery", "tier", f.delegate.Tier)
+		return
+	}
+	// Until it is complete, a document may lack groups that exist: what is
+	// missing from it is still starting, not gone.
+	f.enter(groups, routes.GetComplete())
+	f.incarnation, f.generation = routes.GetIncarnation(), routes.GetGeneration()
+}
+
+func (f *Feed) fetch(ctx context.Context) ([]apidiscoveryv2.APIGroupDiscovery, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	r, err := f.delegate.Client.Discovery(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := apidiscoveryv2.APIGroupDiscoveryList{}
+	if err := json.Unmarshal(r.GetGroups(), &list); err != nil {
+		return nil, fmt.Errorf("cannot read the discovery document of %s: %w", f.delegate.Tier, err)
+	}
+	return list.Items, nil
+}
+
+func (f *Feed) enter(groups []apidiscoveryv2.APIGroupDiscovery, complete bool) {
+	seen := map[metav1.GroupVersion]bool{}
+	for _, group := range groups {
+		for _, version := range group.Versions {
+			gv := metav1.GroupVersion{Group: group.Name, Version: version.Version}
+			seen[gv] = true
+			f.add(gv, version)
+		}
+	}
+	for gv := range f.known {
+		if !seen[gv] && complete {
+			f.source(gv).Manager.RemoveGroupVersion(gv)
+			delete(f.known, gv)
+		}
+	}
+	f.stale = false
+}
+
+func (f *Feed) add(gv metav1.GroupVersion, version apidiscoveryv2.APIVersionDiscovery) {
+	f.known[gv] = version
+	s := f.source(gv)
+	s.Manager.AddGroupVersion(gv.Group, version)
+	s.Manager.SetGroupVersionPriority(gv, s.GroupPriority, s.VersionPriority)
+}
+
+func (f *Feed) markStale() {
+	if f.stale {
+		return
+	}
+	f.stale = true
+	for gv, version := range f.known {
+		version.Freshness = apidiscoveryv2.DiscoveryFreshnessStale
+		f.source(gv).Manager.AddGroupVersion(gv.Group, version)
+	}
+}

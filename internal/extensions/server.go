@@ -1,0 +1,48 @@
+package extensions
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/notfoundhandler"
+
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// peers may connect to the hop listener of extensions: the head and core
+// delegate, and extensions asks itself for CRDs.
+var peers = serving.Peers{
+	{Name: tier.Aggregator, Role: identity.Delegation},
+	{Name: tier.Core, Role: identity.Delegation},
+	{Name: tier.Extensions, Role: identity.Self},
+}
+
+func run(ctx context.Context, p *process.Process, o *Options) error {
+	base, config, err := newConfig(p, o)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	synced := serving.RightsSynced(base.Informers)
+	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+		asked := serving.WithSynced(serving.InnerChain(apiHandler, c), synced)
+		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, c))
+	}
+	p.Listen()
+	p.Reach(tier.Configured)
+
+	notFound := notfoundhandler.New(config.GenericConfig.Serializer, genericfilters.NoMuxAndDiscoveryIncompleteKey)
+	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
+	if err != nil {
+		return fmt.Errorf("cannot construct extensions: %w", err)
+	}
+	p.Reach(tier.Constructed)
+
+	prepared := server.GenericAPIServer.PrepareRun()
+	return serving.Serve(ctx, p, server.GenericAPIServer, peers, prepared.RunWithContext)
+}

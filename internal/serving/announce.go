@@ -1,0 +1,166 @@
+package serving
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/util/responsewriter"
+	"k8s.io/klog/v2"
+
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/process"
+)
+
+// aggregatedDiscovery is the media type of the aggregated discovery document.
+const aggregatedDiscovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+// announcer tells the other tiers what this one serves, now and whenever it
+// changes, and how its checks stand when they ask.
+type announcer struct {
+	process *process.Process
+	server  *genericapiserver.GenericAPIServer
+	changed chan struct{}
+	ready   atomic.Bool
+}
+
+func announce(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer) *announcer {
+	a := &announcer{process: p, server: server, changed: make(chan struct{}, 1)}
+	// The manager calls back under its lock: ask it anything only later.
+	server.AggregatedDiscoveryGroupManager.AddInvalidationCallback(a.notify)
+	p.Handshake.SetDiscovery(func() ([]byte, error) { return discoveryDocument(server) })
+	p.Handshake.SetChecks(func() []*handshakev1.Check { return checks(server) })
+	a.publish()
+	go a.run(ctx)
+	return a
+}
+
+func (a *announcer) notify() {
+	select {
+	case a.changed <- struct{}{}:
+	default: // an announcement that is due will see this change too
+	}
+}
+
+// becameReady is called when the server is ready for the first time.
+func (a *announcer) becameReady() {
+	a.ready.Store(true)
+	a.notify()
+}
+
+func (a *announcer) run(ctx context.Context) {
+	go func() {
+		for _, signal := range a.server.MuxAndDiscoveryCompleteSignals() {
+			select {
+			case <-signal:
+			case <-ctx.Done():
+				return
+			}
+		}
+		a.notify()
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.changed:
+			a.publish()
+		}
+	}
+}
+
+func (a *announcer) publish() {
+	groupVersions, err := groupVersions(a.server)
+	if err != nil {
+		klog.ErrorS(err, "Cannot announce what is served")
+		return
+	}
+	a.process.Handshake.Publish(&handshakev1.RoutesResponse{
+		GroupVersions: groupVersions,
+		ListedPaths:   a.server.ListedPaths(),
+		Complete:      a.complete(),
+	})
+}
+
+// complete tells whether the server has installed every path it knows of by
+// itself and put it into its discovery document. The signals alone do not say
+// the latter; readiness, which waits for the controllers' first round, does.
+func (a *announcer) complete() bool {
+	for _, signal := range a.server.MuxAndDiscoveryCompleteSignals() {
+		select {
+		case <-signal:
+		default:
+			return false
+		}
+	}
+	return a.ready.Load()
+}
+
+func groupVersions(server *genericapiserver.GenericAPIServer) ([]*handshakev1.GroupVersion, error) {
+	document, err := discoveryDocument(server)
+	if err != nil {
+		return nil, err
+	}
+	list := apidiscoveryv2.APIGroupDiscoveryList{}
+	if err := json.Unmarshal(document, &list); err != nil {
+		return nil, fmt.Errorf("cannot read the discovery document: %w", err)
+	}
+	var out []*handshakev1.GroupVersion
+	for _, group := range list.Items {
+		for _, version := range group.Versions {
+			out = append(out, &handshakev1.GroupVersion{Group: group.Name, Version: version.Version})
+		}
+	}
+	return out, nil
+}
+
+// discoveryDocument is asked of the manager itself: extensions does not serve
+// it over HTTP, and core's is needed before core serves.
+func discoveryDocument(server *genericapiserver.GenericAPIServer) ([]byte, error) {
+	code, body := ask(server.AggregatedDiscoveryGroupManager, "/apis", aggregatedDiscovery)
+	if code != http.StatusOK {
+		return nil, fmt.Errorf("the discovery manager answered %d", code)
+	}
+	return body, nil
+}
+
+// checks runs the readiness checks and returns each by name.
+func checks(server *genericapiserver.GenericAPIServer) []*handshakev1.Check {
+	_, body := ask(server.UnprotectedHandler(), "/readyz?verbose", "")
+	var out []*handshakev1.Check
+	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
+		// "[+]ping ok" or "[-]etcd failed: reason withheld"
+		mark, rest, found := strings.Cut(lines.Text(), "]")
+		name, _, _ := strings.Cut(rest, " ")
+		if found && (mark == "[+" || mark == "[-") {
+			out = append(out, &handshakev1.Check{Name: name, Ok: mark == "[+"})
+		}
+	}
+	return out
+}
+
+func isReady(server *genericapiserver.GenericAPIServer) bool {
+	code, _ := ask(server.UnprotectedHandler(), "/readyz", "")
+	return code == http.StatusOK
+}
+
+// ask puts a GET to a handler behind the handler chain, in memory.
+func ask(handler http.Handler, target, accept string) (code int, body []byte) {
+	r, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		panic(err) // targets are constants
+	}
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	w := responsewriter.NewInMemoryResponseWriter()
+	handler.ServeHTTP(w, r)
+	return w.RespCode(), w.Data()
+}

@@ -1,0 +1,55 @@
+package serving
+
+import (
+	"net/http"
+
+	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/filters"
+)
+
+// InnerChain is the handler chain of what a tier serves itself when requests
+// reach it over the hop: upstream's, but for who the caller is. What the head
+// does for the client's sake (CORS, HSTS, GOAWAY) is not done again.
+func InnerChain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+	inner := *c
+	inner.Authentication.Authenticator = InnerAuthenticator
+	// Audiences and front-proxy headers were judged where the client came in.
+	inner.Authentication.APIAudiences = nil
+	inner.Authentication.RequestHeaderConfig = nil
+	inner.CorsAllowedOriginList, inner.HSTSDirectives, inner.GoawayChance = nil, nil, 0
+	return genericapiserver.DefaultBuildHandlerChain(apiHandler, &inner)
+}
+
+// WithJudged sends what a delegating tier has judged already to judged, with the
+// user in the context, and everything else to chain.
+func WithJudged(chain, judged http.Handler, c *genericapiserver.Config) http.Handler {
+	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, _ := CallerFrom(r.Context())
+		judged.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), id.User)))
+	}))
+	handler = filters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
+	handler = genericfilters.WithRequestInfo(handler, c.RequestInfoResolver)
+	handler = filters.WithPanicRecovery(handler, c.RequestInfoResolver)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id, ok := CallerFrom(r.Context()); ok && id.Judged {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		chain.ServeHTTP(w, r)
+	})
+}
+
+// WithSynced answers 503 while the rights of users are not known yet: a 403
+// would be a lie that controllers act on. The tiers' own calls pass, because
+// what they ask for is how the rights become known.
+func WithSynced(handler http.Handler, synced func() bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id, ok := CallerFrom(r.Context()); synced() || (ok && id.User == selfUser) {
+			handler.ServeHTTP(w, r)
+			return
+		}
+		Unavailable(w, r, "the rights of users are not known yet")
+	})
+}

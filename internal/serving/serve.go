@@ -1,0 +1,103 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/klog/v2"
+
+	"triptych.dev/triptych/internal/hop"
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/tier"
+)
+
+const (
+	// readyPoll is how often a process looks at its own readiness, in memory,
+	// before it is ready for the first time and after.
+	readyPoll, readyRecheck = 10 * time.Millisecond, 500 * time.Millisecond
+	// closeGrace is how long connections may take to close once every request
+	// has been answered.
+	closeGrace = 2 * time.Second
+)
+
+// Peers are who may connect to a process' hop listener.
+type Peers []identity.Peer
+
+// Admit implements hop.ServerConfig.Admit.
+func (p Peers) Admit(peer identity.Peer) bool {
+	for _, allowed := range p {
+		if allowed == peer {
+			return true
+		}
+	}
+	return false
+}
+
+// Serve takes a prepared server through its stages until ctx ends, everything
+// in flight is answered and the listeners are closed. run is the server's
+// PrepareRun().RunWithContext or what wraps it.
+func Serve(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, peers Peers, run func(context.Context) error) error {
+	listener, err := p.Wiring.Listen.Hop.Open()
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	inner, err := hop.NewServer(hop.ServerConfig{
+		Listener: listener,
+		CAFile:   p.Wiring.PKI.CA, CertFile: p.Wiring.PKI.Serving.Cert, KeyFile: p.Wiring.PKI.Serving.Key,
+		Admit:   peers.Admit,
+		Handler: server.Handler,
+	})
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	go func() {
+		if err := inner.Serve(); err != nil && err != http.ErrServerClosed {
+			klog.ErrorS(err, "Cannot serve the hop listener")
+		}
+	}()
+	announcer := announce(ctx, p, server)
+	p.Reach(tier.Prepared)
+	go followReadiness(ctx, announcer)
+
+	err = run(ctx)
+	stop(inner, p)
+	if err != nil {
+		return fmt.Errorf("cannot serve: %w", err)
+	}
+	return nil
+}
+
+func stop(inner *hop.Server, p *process.Process) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	if err := inner.Shutdown(ctx); err != nil {
+		_ = inner.Close()
+	}
+	p.Handshake.Stop()
+}
+
+// followReadiness reports what the process' own /readyz says.
+func followReadiness(ctx context.Context, a *announcer) {
+	ready, pause := false, readyPoll
+	for {
+		if now := isReady(a.server); now != ready {
+			ready = now
+			if ready {
+				a.process.Reach(tier.Ready)
+				a.becameReady()
+				pause = readyRecheck
+			} else {
+				a.process.Leave(tier.Ready)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
