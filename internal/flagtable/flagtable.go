@@ -3,6 +3,8 @@
 // supervisor can hand flags on without linking any of the tiers' code.
 package flagtable
 
+//go:generate go run ./generate zz_generated.flags.go
+
 import (
 	"slices"
 	"strings"

@@ -57,7 +57,7 @@ func New() *Options {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.SetNormalizeFunc(dashes)
 	fs.SortFlags = false
-	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "where certificates, data, logs and the control socket are kept")
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and control socket")
 	fs.IPVar(&o.BindAddress, "bind-address", o.BindAddress, "address that serves clients")
 	fs.IntVar(&o.SecurePort, "secure-port", o.SecurePort, "port that serves clients; 0 picks a free one")
 	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port for this machine; 0 is none")
