@@ -11,13 +11,14 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Raft's clock. A lone member still waits for an election before it serves, for
-// one to electionMs/tickMs ticks; etcd's own 100 ms and 1 s are made for
-// networks and would cost up to a second a start. With nobody to exchange
-// heartbeats with, a shorter election disturbs nobody. It must be five ticks at
-// least, and each tick wakes the process: 20 ms costs no measurable CPU.
+// Raft's clock. A lone member still waits for an election before it serves: one
+// to electionMs/tickMs ticks, five at least. etcd's own 100 ms and 1 s are made
+// for networks and would cost up to a second at every start; with nobody to
+// exchange heartbeats with, a shorter election disturbs nobody. But each tick
+// wakes the process: idle it takes 1.6 % of a core at 20 ms, 0.9 % at 40 ms and
+// 0.7 % at 100 ms.
 const (
-	tickMs     = 20
+	tickMs     = 40
 	electionMs = 5 * tickMs
 )
 

@@ -17,6 +17,11 @@ import (
 	"triptych.dev/triptych/internal/process"
 )
 
+const (
+	cannotStart = "cannot start etcd"
+	failed      = "etcd failed"
+)
+
 // failures collects the first of the ways in which etcd gives up: an error that
 // is returned, a log entry of level fatal or panic, a panic of its storage.
 type failures struct {
@@ -68,15 +73,15 @@ func newLogger(level string, f *failures) (*zap.Logger, error) {
 // check finds a user's mistakes before anything is started.
 func check(o Options) error {
 	if err := o.validate(); err != nil {
-		return process.ConfigurationError{Err: fmt.Errorf("cannot start etcd: %w", err)}
+		return process.ConfigurationError{Err: fmt.Errorf("%s: %w", cannotStart, err)}
 	}
 	for _, file := range []string{o.CAFile, o.CertFile, o.KeyFile} {
 		if err := readable(file); err != nil {
-			return process.ConfigurationError{Err: fmt.Errorf("cannot start etcd: %w", err)}
+			return process.ConfigurationError{Err: fmt.Errorf("%s: %w", cannotStart, err)}
 		}
 	}
 	if err := writable(o.DataDir); err != nil {
-		return explainStart(o, err)
+		return explain(o, cannotStart, err)
 	}
 	return nil
 }
@@ -100,14 +105,14 @@ func writable(dir string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// explainStart says what a failed start means to the user. Errors that another
-// start may not meet stay plain; the rest are configuration errors.
-func explainStart(o Options, err error) error {
+// explain says what a failure means to the user. What another start may not
+// meet stays a plain error; the rest are configuration errors.
+func explain(o Options, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	remedy, lasting := diagnose(o, err)
-	err = fmt.Errorf("cannot start etcd: %w%s", err, remedy)
+	err = fmt.Errorf("%s: %w%s", what, err, remedy)
 	if lasting {
 		return process.ConfigurationError{Err: err}
 	}
@@ -140,7 +145,7 @@ func damaged(err error) bool {
 		}
 	}
 	for _, text := range []string{"cannot be repaired", "invalid database", "checksum error",
-		"version mismatch", "failed to recover", "panic: "} {
+		"version mismatch", "failed to recover"} {
 		if strings.Contains(err.Error(), text) {
 			return true
 		}

@@ -126,14 +126,18 @@ func WaitHealthy(ctx context.Context, address string, tls *tls.Config) error {
 	defer c.Close()
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
+	var last error
 	for {
 		err := c.Probe(ctx)
 		if err == nil || errors.As(err, new(*AlarmError)) {
 			return err
 		}
+		if last == nil || ctx.Err() == nil { // one that ctx cut short says nothing
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("etcd did not become healthy: %w", err)
+			return fmt.Errorf("etcd did not become healthy: %w", last)
 		case <-tick.C:
 		}
 	}

@@ -32,7 +32,7 @@ func TestArgsAreWhatAddFlagsReads(t *testing.T) {
 
 // A full disk may be emptied meanwhile, so the child is started again.
 func TestAFullDiskIsNamedAndWorthARestart(t *testing.T) {
-	err := explainStart(Options{DataDir: "/d"}, fmt.Errorf("failed to create WAL: %w", syscall.ENOSPC))
+	err := explain(Options{DataDir: "/d"}, cannotStart, fmt.Errorf("failed to create WAL: %w", syscall.ENOSPC))
 	if errors.As(err, &process.ConfigurationError{}) {
 		t.Error("taken for a configuration error")
 	}

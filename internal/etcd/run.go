@@ -41,11 +41,11 @@ func Run(ctx context.Context, o Options) error {
 	defer stopStreams()
 	server, err := start(ctx, config(o, log, stopping), failures)
 	if err != nil || server == nil {
-		return explainStart(o, err)
+		return explain(o, cannotStart, err)
 	}
 	stopKeeping := keepCompact(server.Server.Backend(), o.DataDir, log)
 	if err := wait(ctx, server, failures); err != nil {
-		return err
+		return explain(o, failed, err)
 	}
 	return bounded(closeTimeout, func() {
 		stopKeeping()
@@ -84,11 +84,11 @@ func wait(ctx context.Context, server *embed.Etcd, failures *failures) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-failures.first:
-		return fmt.Errorf("etcd failed: %w", err)
+		return err
 	case err := <-server.Err():
-		return fmt.Errorf("etcd failed: %w", err)
+		return err
 	case <-server.Server.StopNotify():
-		return errors.New("etcd failed: it stopped by itself")
+		return errors.New("it stopped by itself")
 	}
 }
 
