@@ -5,7 +5,7 @@
 //
 //	DIR/triptych.yaml         marker: this directory is ours, and its format
 //	DIR/admin.kubeconfig
-//	DIR/pki/ DIR/pki/internal/
+//	DIR/pki/ DIR/pki/etcd/ DIR/pki/internal/
 //	DIR/etcd/
 //	DIR/log/<name>.log
 //	DIR/run/lock              flock of the running supervisor, its pid inside

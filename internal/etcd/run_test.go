@@ -88,8 +88,8 @@ func TestEndOfTheLifelineEndsTheChildAtOnce(t *testing.T) {
 
 func TestMistakesAreOneClearErrorAndExit64(t *testing.T) {
 	for name, tc := range map[string]struct {
-		break_ func(t *testing.T, r *rig)
-		want   []string
+		spoil func(t *testing.T, r *rig)
+		want  []string
 	}{
 		"not loopback": {func(_ *testing.T, r *rig) { r.options.ClientAddress = "0.0.0.0:2379" },
 			[]string{"--client-address", "not a loopback address"}},
@@ -112,7 +112,7 @@ func TestMistakesAreOneClearErrorAndExit64(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t)
-			tc.break_(t, r)
+			tc.spoil(t, r)
 			code, out := r.launch(t, "plain").wait()
 			if code != process.ExitConfiguration {
 				t.Errorf("exit code %d, want %d", code, process.ExitConfiguration)
