@@ -11,12 +11,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
 	"k8s.io/component-base/cli/globalflag"
 	"k8s.io/component-base/logs"
-	logsapi "k8s.io/component-base/logs/api/v1"
 	kubeoptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
 	"triptych.dev/triptych/internal/process"
@@ -24,10 +21,6 @@ import (
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
 )
-
-func init() {
-	utilruntime.Must(logsapi.AddFeatureGates(utilfeature.DefaultMutableFeatureGate))
-}
 
 // Options are all of kube-apiserver's and the wiring.
 type Options struct {

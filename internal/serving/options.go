@@ -12,6 +12,7 @@ package serving
 import (
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
@@ -20,6 +21,10 @@ import (
 	"k8s.io/component-base/metrics"
 	_ "k8s.io/kubernetes/pkg/features" // every tier takes every gate of kube-apiserver
 )
+
+func init() {
+	utilruntime.Must(logsapi.AddFeatureGates(utilfeature.DefaultMutableFeatureGate))
+}
 
 // DefaultEtcdPrefix is where kube-apiserver keeps its data, so that it can take
 // the data over, and we its.
