@@ -81,7 +81,7 @@ func (c *command) printLog(ctx context.Context, path, prefix string, follow bool
 		select {
 		case line, more := <-t.Lines:
 			if !more {
-				return t.Err()
+				return t.Wait() // Err would race with the end
 			}
 			mu.Lock()
 			_, err := io.WriteString(c.stdout, prefix+line.Text+"\n")

@@ -327,18 +327,19 @@ func TestRestartOfOneTier(t *testing.T) {
 
 func TestLogsAndKubeconfig(t *testing.T) {
 	i := install(t)
-	s := i.run("--v=4", "--feature-gates=A=true", "--feature_gates=B=false", "--advertise-address=192.0.2.7")
+	s := i.run("--v=4", "--feature-gates=A=true", "--feature_gates=B=false", "--allow-privileged=false")
 	s.ready()
 	core := i.do("logs", "core")
-	for _, part := range []string{"fake core", "--v=4", "--feature-gates=A=true --feature-gates=B=false", "--advertise-address=192.0.2.7"} {
+	for _, part := range []string{"fake core", "--v=4", "--feature-gates=A=true --feature-gates=B=false", "--allow-privileged=false"} {
 		if !strings.Contains(core.stdout, part) {
 			t.Errorf("%q is missing in core's log: %s", part, core.stdout)
 		}
 	}
-	if all := i.do("logs").stdout; !strings.Contains(all, "extensions | fake extensions") || !strings.Contains(all, "etcd       | ") {
-		t.Errorf("not all logs: %.200s", all)
+	all := i.do("logs")
+	if all.code != cli.ExitOK || !strings.Contains(all.stdout, "extensions | fake extensions") || !strings.Contains(all.stdout, "etcd       | ") {
+		t.Errorf("not all logs: exit code %d, %s, %.200s", all.code, all.stderr, all.stdout)
 	}
-	if r := i.do("logs", "extensions"); strings.Contains(r.stdout, "192.0.2.7") {
+	if r := i.do("logs", "extensions"); strings.Contains(r.stdout, "--allow-privileged") {
 		t.Error("extensions was given a flag of core's")
 	}
 	follow := i.command("logs", "-f", "core")
