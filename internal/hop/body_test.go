@@ -22,9 +22,8 @@ func TestAnswerBeforeTheBodyIsSent(t *testing.T) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		io.WriteString(w, "too large")
 	}
-	defer func(d time.Duration) { linger = d }(linger)
-	linger = 10 * time.Millisecond // one client of this test is never done
 	eachProtocol(t, refuse, func(t *testing.T, f *front, c *http.Client) {
+		f.forwarder.bodyLinger = 10 * time.Millisecond // one client here is never done
 		endless, never := io.Pipe()
 		defer never.Close()
 		for i, body := range []io.ReadCloser{

@@ -15,10 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialTimeout bounds connecting and the TLS handshake together. The peer is
-// near, and Available said that it listens.
-var dialTimeout = 10 * time.Second
-
 // conn is a connection to the delegate. One exchange uses it at a time.
 type conn struct {
 	tls  *tls.Conn

@@ -44,6 +44,8 @@ type ForwarderConfig struct {
 type Forwarder struct {
 	config ForwarderConfig
 	pool   *pool
+
+	bodyLinger, tunnelLinger time.Duration // shorter in tests
 }
 
 // NewForwarder makes a Forwarder; it connects when it is first needed.
@@ -59,7 +61,10 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 	if c.ErrorWriter == nil {
 		c.ErrorWriter = writeStatus
 	}
-	return &Forwarder{config: c, pool: newPool(c.Address, config)}
+	return &Forwarder{
+		config: c, pool: newPool(c.Address, config),
+		bodyLinger: defaultBodyLinger, tunnelLinger: defaultTunnelLinger,
+	}
 }
 
 // ServeHTTP forwards r. It panics with http.ErrAbortHandler where the client

@@ -30,6 +30,22 @@ const (
 	keepAliveIdle     = 15 * time.Second
 	keepAliveInterval = 5 * time.Second
 	keepAliveCount    = 3
+	// dialTimeout bounds connecting and the TLS handshake together. The peer is
+	// near, and Available said that it listens.
+	dialTimeout = 10 * time.Second
+	// headPatience is how long the head of a request waits for the first bytes
+	// of the body, to leave in one packet with them. A delegate may answer from
+	// the head alone.
+	headPatience = 2 * time.Millisecond
+	// defaultBodyLinger is how long a client that speaks HTTP/1 gets to finish
+	// a body that nobody wants any more, before its connection is closed.
+	defaultBodyLinger = 5 * time.Second
+	// defaultTunnelLinger: see tunnel.
+	defaultTunnelLinger = time.Minute
+	// drainGrace is how long a server that was told to stop goes on taking
+	// requests, each answered with the wish to close the connection. An idle
+	// connection that is closed at once may have a request under way to it.
+	drainGrace = 250 * time.Millisecond
 )
 
 const (

@@ -108,7 +108,9 @@ func TestConnectionOfAnEarlierLifeIsNotKept(t *testing.T) {
 		resp, err := f.http1().Get(f.URL)
 		if err != nil || resp.StatusCode != 200 {
 			t.Errorf("a request in flight was broken off: %v %v", resp, err)
+			return
 		}
+		resp.Body.Close()
 	}()
 	<-started
 	f.forwarder.DelegateLost()

@@ -12,14 +12,6 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// headPatience is how long the head waits for the first bytes of the body, to
-// leave in one packet with them. A delegate may answer from the head alone.
-var headPatience = 2 * time.Millisecond
-
-// linger is how long a client that speaks HTTP/1 gets to finish a body that
-// nobody wants any more, before its connection is closed under it.
-var linger = 5 * time.Second
-
 // buffers are for copying; 32 KiB hold two TLS records.
 var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
@@ -199,7 +191,7 @@ func (x *exchange) leaveBody() {
 		select {
 		case <-x.sender.done:
 			return
-		case <-time.After(linger):
+		case <-time.After(x.forwarder.bodyLinger):
 		}
 	}
 	x.stopSender()

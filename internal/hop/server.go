@@ -15,11 +15,6 @@ import (
 	"triptych.dev/triptych/internal/identity"
 )
 
-// drainGrace is how long a server that was told to stop goes on taking
-// requests, each answered with the wish to close the connection. An idle
-// connection that is closed at once may have a request under way to it.
-var drainGrace = 250 * time.Millisecond
-
 // ServerConfig says what a Server listens on, whom it lets in and whom it asks.
 type ServerConfig struct {
 	// Listener is the hop's, TCP without TLS. The Server owns it.

@@ -44,7 +44,7 @@ func (x *exchange) upgrade(c *conn, a *answer) error {
 	if err := switchProtocols(client, x.w.Header(), a); err != nil {
 		return err
 	}
-	tunnel(client, buffered.Reader, c)
+	tunnel(client, buffered.Reader, c, x.forwarder.tunnelLinger)
 	return nil
 }
 
@@ -84,13 +84,11 @@ func switchProtocols(client net.Conn, h http.Header, a *answer) error {
 	return w.Flush()
 }
 
-// tunnelLinger is how long a client may go on talking to a delegate that has
-// finished. There is no telling whether the delegate still listens.
-var tunnelLinger = time.Minute
-
 // tunnel copies both ways until both have ended, or one has failed. An end of
-// one direction is passed on and leaves the other open.
-func tunnel(client net.Conn, fromClient *bufio.Reader, c *conn) {
+// one direction is passed on and leaves the other open, but a client may go on
+// talking to a delegate that has finished for no longer than linger: there is
+// no telling whether the delegate still listens.
+func tunnel(client net.Conn, fromClient *bufio.Reader, c *conn, linger time.Duration) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -103,7 +101,7 @@ func tunnel(client net.Conn, fromClient *bufio.Reader, c *conn) {
 		abort(client)
 		return
 	}
-	defer time.AfterFunc(tunnelLinger, func() { abort(client) }).Stop()
+	defer time.AfterFunc(linger, func() { abort(client) }).Stop()
 	<-done
 }
 

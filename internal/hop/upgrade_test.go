@@ -104,9 +104,8 @@ func TestUpgradeHalfCloseByTheDelegate(t *testing.T) {
 
 // A delegate that is done does not leave the tunnel open for ever.
 func TestUpgradeEndsAfterTheDelegate(t *testing.T) {
-	defer func(d time.Duration) { tunnelLinger = d }(tunnelLinger)
-	tunnelLinger = 20 * time.Millisecond
 	f := startChain(t, switching(t, func(net.Conn, *bufio.Reader) {}))
+	f.forwarder.tunnelLinger = 20 * time.Millisecond
 	c, r := openTunnel(t, f, "")
 	io.ReadAll(r)
 	eventually(t, "the tunnel is closed", func() bool {
@@ -145,9 +144,11 @@ func TestUpgradeOutlivesTheBound(t *testing.T) {
 	f.forwarder.config.Timeout = 200 * time.Millisecond
 	c, r := openTunnel(t, f, "")
 	// What begins now and is cut by its bound ends after the tunnel's.
-	if resp, err := f.http1().Get(f.URL); err != nil || resp.StatusCode != 504 {
+	resp, err := f.http1().Get(f.URL)
+	if err != nil || resp.StatusCode != 504 {
 		t.Fatalf("%v %v", resp, err)
 	}
+	readAll(t, resp.Body)
 	io.WriteString(c, "late\n")
 	if line, err := r.ReadString('\n'); line != "late\n" {
 		t.Errorf("%q %v", line, err)
