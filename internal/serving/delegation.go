@@ -39,6 +39,9 @@ func WithDelegation(forward http.Handler, c *genericapiserver.Config, authn auth
 	}
 	handler = genericfilters.WithCacheControl(handler)
 	handler = filters.WithHSTS(handler, c.HSTSDirectives)
+	if c.ShutdownSendRetryAfter {
+		handler = filters.WithRetryAfter(handler, afterDelay(c))
+	}
 	handler = filters.WithHTTPLogging(handler)
 	handler = genericfilters.WithRequestInfo(handler, c.RequestInfoResolver)
 	handler = genericfilters.WithRequestReceivedTimestamp(handler)
