@@ -2,23 +2,10 @@ package supervisor
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
-)
-
-// haste is how a stop is to be done; it only ever grows.
-type haste int
-
-const (
-	atWork   haste = iota
-	graceful       // in order, each within its budget
-	fast           // the tiers are killed, etcd still stops by itself
-	brutal         // everything is killed
 )
 
 // chain runs all children. Its methods in lower case belong to its goroutine;
@@ -29,8 +16,9 @@ type chain struct {
 	// onReady is called once, when the head is ready for the first time.
 	onReady func()
 	// beforeStop is called once before the first child is told to stop, and is
-	// waited for: what clients find the head by is withdrawn here.
-	beforeStop func()
+	// waited for: what clients find the head by is withdrawn here. It bounds
+	// itself; its context ends when the stop becomes a fast one.
+	beforeStop func(context.Context)
 	// onPhase is called with every new phase.
 	onPhase func(lifecycle.Phase)
 
@@ -40,6 +28,7 @@ type chain struct {
 
 	haste     haste
 	withdrawn bool // beforeStop has returned
+	hurry     context.CancelFunc
 	announced bool // onReady was called
 	phase     lifecycle.Phase
 	failure   *FailedError
@@ -49,29 +38,10 @@ type chain struct {
 	changed  chan struct{} // closed and replaced with every new snapshot
 }
 
-// FailedError tells that the control plane cannot start.
-type FailedError struct {
-	// Child is the tier's name, or "etcd".
-	Child string
-	Exit  lifecycle.Exit
-}
-
-func (e *FailedError) Error() string {
-	why := e.Exit.Reason
-	if why == "" {
-		why = e.Exit.String()
-	}
-	// A child's last word may begin with the same.
-	for _, prefix := range []string{"cannot start " + e.Child + ":", e.Child + ":"} {
-		why = strings.TrimSpace(strings.TrimPrefix(why, prefix))
-	}
-	return fmt.Sprintf("cannot start %s: %s", e.Child, why)
-}
-
 func newChain(members []*member, say func(string, ...any)) *chain {
 	c := &chain{
 		members: members, say: say, phase: lifecycle.PhaseStarting,
-		onReady: func() {}, beforeStop: func() {}, onPhase: func(lifecycle.Phase) {},
+		onReady: func() {}, beforeStop: func(context.Context) {}, onPhase: func(lifecycle.Phase) {},
 		events: make(chan func()), done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	c.publish()
@@ -88,15 +58,6 @@ func (c *chain) Run() error {
 	close(c.done)
 	c.helpers.Wait()
 	return c.verdict()
-}
-
-// verdict is how it ended: nil after a graceful stop, a *FailedError or a
-// *ForcedError. It is for after the end.
-func (c *chain) verdict() error {
-	if c.failure != nil {
-		return c.failure
-	}
-	return c.forced()
 }
 
 // post hands f to the chain's goroutine; after the end it is dropped.
@@ -135,7 +96,7 @@ func (c *chain) fail() {
 	for _, m := range c.members {
 		if v := m.machine.View(); v.State == lifecycle.Failed && c.failure == nil {
 			c.failure = &FailedError{Child: m.row.name, Exit: *v.LastExit}
-			c.hasten(graceful)
+			c.hasten(max(c.haste, graceful))
 		}
 	}
 }
@@ -146,28 +107,6 @@ func (c *chain) startDue() {
 		if m.machine.View().State == lifecycle.Idle && (first == nil || first.machine.View().EverReady) {
 			c.do(m, m.machine.Start(time.Now()))
 		}
-	}
-}
-
-// stopDue tells the last of the table that is not gone yet to stop, and in a
-// hurry all tiers at once. The storage always waits for all others, and is only
-// killed when everything is.
-func (c *chain) stopDue() {
-	if !c.withdrawn {
-		return
-	}
-	gone := true
-	for _, m := range slices.Backward(c.members) {
-		if m.machine.View().State.Over() {
-			continue
-		}
-		patient := c.haste == graceful || (m.row.storage && c.haste < brutal)
-		if patient && !gone {
-			return
-		}
-		c.do(m, m.machine.Stop(!patient))
-		// One that has no process is gone at once, and no exit will tell.
-		gone = gone && m.machine.View().State.Over()
 	}
 }
 
@@ -186,128 +125,12 @@ func (c *chain) announce() {
 	for _, m := range c.members {
 		states = append(states, m.machine.View().State)
 	}
-	if head := states[len(states)-1]; head == lifecycle.Ready && !c.announced {
+	if head := states[len(states)-1]; head == lifecycle.Ready && !c.announced && c.haste == atWork {
 		c.announced = true
 		c.onReady()
 	}
 	if next := lifecycle.NextPhase(c.phase, c.haste != atWork, states); next != c.phase {
 		c.phase = next
 		c.onPhase(next)
-	}
-}
-
-// Stop has all children stopped for good, each further call faster. It does not
-// wait: Run returns.
-func (c *chain) Stop(hurry bool) {
-	c.post(func() {
-		switch {
-		case c.haste == atWork && !hurry:
-			c.hasten(graceful)
-		case c.haste < fast:
-			c.hasten(fast)
-		default:
-			c.hasten(brutal)
-		}
-	})
-}
-
-// StopGracefully is the same as the first Stop, and nothing after it.
-func (c *chain) StopGracefully() {
-	c.post(func() {
-		if c.haste == atWork {
-			c.hasten(graceful)
-		}
-	})
-}
-
-func (c *chain) hasten(to haste) {
-	from := c.haste
-	c.haste = to
-	switch to {
-	case graceful:
-		c.say("stopping: %s", c.plan())
-	case fast:
-		c.say("stopping at once: requests in flight are cut off")
-	case brutal:
-		c.say("killing everything")
-	}
-	if from == atWork {
-		c.withdraw()
-	}
-}
-
-// withdraw calls beforeStop aside: it may talk to the children, which must be
-// watched meanwhile.
-func (c *chain) withdraw() {
-	c.helpers.Go(func() {
-		c.beforeStop()
-		c.post(func() { c.withdrawn = true })
-	})
-}
-
-// plan tells the order and the budgets.
-func (c *chain) plan() string {
-	var steps []string
-	for _, m := range slices.Backward(c.members) {
-		if s := m.machine.View().State; s != lifecycle.Idle && !s.Over() {
-			steps = append(steps, fmt.Sprintf("%s within %s", m.row.name, m.machine.StopBudget()))
-		}
-	}
-	return strings.Join(steps, ", then ")
-}
-
-// Restart stops the named child gracefully, starts it again, and waits until it
-// is ready. Errors name the child.
-func (c *chain) Restart(ctx context.Context, name string) error {
-	result := make(chan error, 1)
-	life := 0
-	c.post(func() {
-		m := c.member(name)
-		if m == nil {
-			result <- fmt.Errorf("cannot restart %s: it is not a child of this supervisor", name)
-			return
-		}
-		do, ok := m.machine.Restart(time.Now())
-		if !ok {
-			result <- fmt.Errorf("cannot restart %s: it is %s", name, m.machine.View().State)
-			return
-		}
-		life = m.machine.View().Restarts
-		if m.machine.View().State != lifecycle.Starting {
-			life++ // the process that is stopping is still the old one
-		}
-		c.do(m, do)
-		result <- nil
-	})
-	select {
-	case err := <-result:
-		if err != nil {
-			return err
-		}
-	case <-c.done:
-		return fmt.Errorf("cannot restart %s: the supervisor is stopping", name)
-	}
-	return c.awaitReady(ctx, name, life)
-}
-
-// awaitReady waits until the named child is ready in its given life or a later
-// one. The first exit in between is the answer.
-func (c *chain) awaitReady(ctx context.Context, name string, life int) error {
-	for {
-		s, changed := c.Snapshot()
-		v := s.Children[name].View
-		switch {
-		case v.Restarts >= life && v.State == lifecycle.Ready:
-			return nil
-		case v.Restarts >= life && v.State == lifecycle.Backoff, v.State.Over():
-			return fmt.Errorf("cannot restart %s: %s", name, v.LastExit)
-		case s.Phase == lifecycle.PhaseStopping && v.State == lifecycle.Stopping:
-			return fmt.Errorf("cannot restart %s: the supervisor is stopping", name)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready yet: %w", name, ctx.Err())
-		}
 	}
 }

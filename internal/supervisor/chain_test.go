@@ -56,7 +56,7 @@ func TestStopsFromTheHeadToEtcdOneAfterTheExitOfTheOther(t *testing.T) {
 func TestTheHeadIsWithdrawnBeforeItIsStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		s.chain.beforeStop = func() {
+		s.chain.beforeStop = func(context.Context) {
 			time.Sleep(time.Second)
 			s.note("withdrawn")
 		}
@@ -69,6 +69,19 @@ func TestTheHeadIsWithdrawnBeforeItIsStopped(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		s.end()
+	})
+}
+
+func TestASecondSignalDoesNotWaitForTheWithdrawal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		s.chain.beforeStop = func(ctx context.Context) { <-ctx.Done() }
+		s.run()
+		s.stop()
+		s.wantState("aggregator", lifecycle.Ready)
+		s.stop()
+		s.end()
+		s.wantState("aggregator", lifecycle.Stopped)
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strconv"
@@ -12,12 +11,9 @@ import (
 
 	"triptych.dev/triptych/internal/datadir"
 	"triptych.dev/triptych/internal/etcd"
-	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/child"
-	"triptych.dev/triptych/internal/supervisor/lifecycle"
-	"triptych.dev/triptych/internal/supervisor/observe"
 	"triptych.dev/triptych/internal/supervisor/options"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
@@ -184,79 +180,6 @@ func (s *setup) openLogs() error {
 		s.undo = append(s.undo, func() { log.Close() })
 	}
 	return nil
-}
-
-// grace is what the tiers are allowed when they stop.
-func (s *setup) grace() Grace {
-	f := s.options.Forwarded
-	return Grace{
-		Delay:   f.Duration("shutdown-delay-duration", 0),
-		Request: f.Duration("request-timeout", options.DefaultRequestTimeout),
-		Watch:   f.Duration("shutdown-watch-termination-grace-period", options.DefaultWatchGrace),
-	}
-}
-
-// members makes the children of the table.
-func (s *setup) members() ([]*member, error) {
-	var members []*member
-	for _, row := range rows(s.embedded()) {
-		m := &member{row: row, machine: lifecycle.New(row.lifecycle(s.grace(), rand.Float64))}
-		var err error
-		if m.launch, m.observe, err = s.child(row.name); err != nil {
-			return nil, fmt.Errorf("cannot prepare %s: %w", row.name, err)
-		}
-		members = append(members, m)
-	}
-	return members, nil
-}
-
-func (s *setup) child(name string) (launch, watcher, error) {
-	if name == Etcd {
-		return s.etcd()
-	}
-	return s.tier(tier.Name(name))
-}
-
-func (s *setup) tier(name tier.Name) (launch, watcher, error) {
-	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(name))
-	if err != nil {
-		return nil, nil, err
-	}
-	spec := child.Spec{
-		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name)), Env: s.environ,
-		Files: s.sockets.files(name), Log: s.logs[string(name)],
-	}
-	address := s.sockets.handshake[name].address.String()
-	return forked(s.forker, spec), observe.Tier(name, address, cfg), nil
-}
-
-func (s *setup) given(name tier.Name) options.Given {
-	g := options.Given{Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
-	if s.embedded() {
-		g.EtcdServers = []string{"https://" + s.etcdAddress}
-		g.EtcdCA, g.EtcdClient = s.pki.EtcdCA().Cert, s.pki.EtcdClient(name)
-		return g
-	}
-	o := s.options
-	g.EtcdServers, g.EtcdCA = o.EtcdServers, o.EtcdCAFile
-	g.EtcdClient = wiring.KeyPair{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile}
-	return g
-}
-
-func (s *setup) etcd() (launch, watcher, error) {
-	client := s.pki.EtcdClient(identity.Supervisor)
-	cfg, err := pki.ClientTLS(s.pki.EtcdCA().Cert, client.Cert, client.Key, "127.0.0.1")
-	if err != nil {
-		return nil, nil, err
-	}
-	server := s.pki.EtcdServer()
-	o := etcd.Options{
-		DataDir: s.dir.Etcd(), ClientAddress: s.etcdAddress, Lifeline: child.LifelineFD,
-		CAFile: s.pki.EtcdCA().Cert, CertFile: server.Cert, KeyFile: server.Key,
-	}
-	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.logs[Etcd]}
-	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil
 }
 
 // replica names the one process of the tier.

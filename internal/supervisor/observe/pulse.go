@@ -11,7 +11,8 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-const (
+// Tests shorten these.
+var (
 	// checkTimeout is how long one health check may take. A few of them fit
 	// into the silence after which a process is taken for dead.
 	checkTimeout = 4 * time.Second
