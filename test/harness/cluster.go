@@ -234,7 +234,7 @@ func (c *Cluster) KeepLogs(name string) string {
 	said := &strings.Builder{}
 	keep := func(name string, content []byte) {
 		os.WriteFile(filepath.Join(to, name), content, 0o644)
-		fmt.Fprintf(said, "--- %s, kept in %s, ends with:\n%s\n", name, to, tail(string(content), 25))
+		fmt.Fprintf(said, "--- %s, kept in %s, ends with:\n%s\n", name, to, tail(string(content), 12))
 	}
 	keep("supervisor.out", []byte(c.Output.String()))
 	logs, _ := filepath.Glob(c.Path("log", "*"))
@@ -246,8 +246,14 @@ func (c *Cluster) KeepLogs(name string) string {
 	return said.String()
 }
 
-// tail returns the last n lines of s.
+// tail returns the last n lines of s, each cut to a readable length.
 func tail(s string, n int) string {
 	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	lines = lines[max(0, len(lines)-n):]
+	for i, line := range lines {
+		if len(line) > 300 {
+			lines[i] = line[:300] + "..."
+		}
+	}
+	return strings.Join(lines, "\n")
 }

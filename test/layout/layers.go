@@ -13,16 +13,16 @@ const module = "triptych.dev/triptych"
 // imported by.
 var layers = [][]string{
 	// The vocabulary.
-	{"internal/tier", "internal/version", "internal/identity/identityv1"},
+	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services"},
 	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable"},
 	// What tiers say to one another, and how.
 	{"internal/handshake", "internal/hop", "internal/router", "internal/pki", "internal/authorization"},
 	{"internal/process"},
 	{"internal/serving", "internal/etcd"},
-	{"internal/delegate"},
+	{"internal/delegate", "internal/admission", "internal/authentication"},
 	// The tiers do not know each other: what one needs of another crosses a hop.
 	{"internal/core", "internal/extensions", "internal/aggregator", "internal/control"},
-	{"internal/supervisor"},
+	{"internal/supervisor", "internal/flagtable/generate"},
 	{"internal/cli"},
 	{"cmd/core", "cmd/extensions", "cmd/aggregator", "cmd/supervisor"},
 }

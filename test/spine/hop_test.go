@@ -101,6 +101,8 @@ func TestInnerListenersRefuseStrangers(t *testing.T) {
 	forServers := harness.Must(in.ca.Issue(harness.Leaf{CommonName: "core/self", URIs: []string{"triptych://core/self"},
 		Usage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))(t)
 
+	nameless := harness.Must(in.ca.Issue(harness.Leaf{CommonName: "core/self", Usage: clientAuth}))(t)
+
 	strangers := map[string]*harness.Pair{
 		"without a certificate":                nil,
 		"of a CA of the same name":             byOther,
@@ -108,16 +110,15 @@ func TestInnerListenersRefuseStrangers(t *testing.T) {
 		"expired":                              expired,
 		"a serving certificate":                forServers,
 		"of an administrator":                  harness.Must(c.CA(t).Issue(harness.Leaf{CommonName: "admin", Organization: []string{"system:masters"}, Usage: clientAuth}))(t),
-		"of the internal CA that names nobody": harness.Must(in.ca.Issue(harness.Leaf{CommonName: "core/self", Usage: clientAuth}))(t),
+		"of the internal CA that names nobody": nameless,
 	}
 	for name := range in.tiers {
 		for listener, address := range map[string]string{"hop": in.tiers[name].Hop, "handshake": in.tiers[name].Handshake} {
 			for what, who := range strangers {
+				if who == nameless && listener == "handshake" {
+					continue // tells its health to whoever the internal CA vouches for
+				}
 				t.Run(fmt.Sprintf("%s %s %s", name, listener, what), func(t *testing.T) {
-					if listener == "handshake" && what == "of the internal CA that names nobody" {
-						t.Log("the handshake answers whoever the internal CA vouches for")
-						return
-					}
 					if got, err := get(t, address, in.config(name, who), "/version", stamped(t)); err == nil {
 						t.Errorf("is answered: %s", got)
 					}
