@@ -66,6 +66,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 
 // Validate returns everything that is wrong with the options.
 func (o *Options) Validate() error {
+	if o.Authorization.ConfigFile == "" {
+		o.Authentication.ForbidAnonymousWith(o.Authorization.Modes)
+	}
 	errs := append([]error{o.Options.Validate(), o.Authentication.Validate(), o.Authorization.Validate(), o.Admission.Validate()},
 		o.SecureServing.Validate()...)
 	if (o.ProxyClientCertFile == "") != (o.ProxyClientKeyFile == "") {

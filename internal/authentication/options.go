@@ -26,6 +26,9 @@ type Options struct {
 	ClientCert    genericoptions.ClientCertAuthenticationOptions
 	RequestHeader genericoptions.RequestHeaderAuthenticationOptions
 	Anonymous     bool
+	ConfigFile    string
+
+	flags *pflag.FlagSet
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -33,14 +36,20 @@ func NewOptions() *Options { return &Options{Anonymous: true} }
 
 // AddFlags registers the flags.
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	o.flags = fs
 	o.ClientCert.AddFlags(fs)
 	o.RequestHeader.AddFlags(fs)
 	fs.BoolVar(&o.Anonymous, "anonymous-auth", o.Anonymous,
 		"Treat requests that no authenticator rejects as system:anonymous in system:unauthenticated.")
+	fs.StringVar(&o.ConfigFile, "authentication-config", o.ConfigFile,
+		"AuthenticationConfiguration file; of it, the head acts on what it says of anonymous requests.")
 }
 
 // Validate returns everything that is wrong with the options.
-func (o *Options) Validate() error { return utilerrors.NewAggregate(o.RequestHeader.Validate()) }
+func (o *Options) Validate() error {
+	_, err := o.anonymous()
+	return utilerrors.NewAggregate(append(o.RequestHeader.Validate(), err))
+}
 
 // ApplyTo sets up c to ask clients for certificates and to forget the headers of
 // front proxies, and returns who a request is from. tokens judges bearer tokens.
@@ -71,9 +80,10 @@ func (o *Options) ApplyTo(c *genericapiserver.Config, tokens authenticator.Token
 	}
 	authenticators = append(authenticators, bearertoken.New(tokens), websocket.NewProtocolAuthenticator(tokens))
 	known := group.NewAuthenticatedGroupAdder(union.New(authenticators...))
-	if !o.Anonymous {
-		return known, nil
+	nobody, err := o.anonymous()
+	if err != nil || !nobody.Enabled {
+		return known, err
 	}
 	// A bad token is an error, and whoever shows one is not served as anonymous.
-	return union.NewFailOnError(known, anonymous.NewAuthenticator(nil)), nil
+	return union.NewFailOnError(known, anonymous.NewAuthenticator(nobody.Conditions)), nil
 }

@@ -134,7 +134,7 @@ var Flags = []Flag{
 		Tiers: []tier.Name{tier.Extensions, tier.Core, tier.Aggregator}},
 	{Name: "authentication-config", Shorthand: "", Type: "string", Default: "", NoOptDefVal: "", Deprecated: false,
 		Usage: "File with Authentication Configuration to configure the JWT Token authenticator or the anonymous authenticator. This flag is mutually exclusive with the --oidc-* flags if the file configures the JWT Token authenticator. This flag is mutually exclusive with --anonymous-auth if the file configures the Anonymous authenticator.",
-		Tiers: []tier.Name{tier.Core}},
+		Tiers: []tier.Name{tier.Core, tier.Aggregator}},
 	{Name: "authentication-token-webhook-cache-ttl", Shorthand: "", Type: "duration", Default: "2m0s", NoOptDefVal: "", Deprecated: false,
 		Usage: "The duration to cache responses from the webhook token authenticator.",
 		Tiers: []tier.Name{tier.Core}},
