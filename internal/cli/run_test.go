@@ -228,6 +228,7 @@ func TestMistakesAreNamedBeforeAnythingStarts(t *testing.T) {
 		{"half a certificate", []string{"--tls-cert-file=/dev/null"}, cli.ExitConfiguration, []string{"--tls-private-key-file"}},
 		{"no duration", []string{"--request-timeout=60"}, cli.ExitConfiguration, []string{"--request-timeout=60"}},
 		{"an argument", []string{"now"}, cli.ExitConfiguration, []string{`"now"`}},
+		{"loopback address", []string{"--advertise-address=127.0.0.1"}, cli.ExitConfiguration, []string{"--endpoint-reconciler-type=none"}},
 		{"no address", []string{"--advertise-address=here"}, cli.ExitConfiguration, []string{"--advertise-address=here"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

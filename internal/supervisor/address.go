@@ -11,21 +11,33 @@ import (
 	"triptych.dev/triptych/internal/supervisor/options"
 )
 
+// noReconciler as --endpoint-reconciler-type publishes no endpoint.
+const noReconciler = "none"
+
 // advertised is the address at which clients in the cluster find the head, as
-// kube-apiserver chooses it. A machine that has loopback alone gets loopback:
-// the API then works from this machine, and core says in its log that it cannot
-// publish such an address as an endpoint.
+// kube-apiserver chooses it. On a machine that has loopback alone, which
+// kube-apiserver refuses, it is loopback, and then nothing is published: the API
+// still serves this machine.
 func advertised(o *options.Options) (net.IP, error) {
 	if given := o.Forwarded.Last("advertise-address"); given != "" {
-		ip := net.ParseIP(given)
-		if ip == nil {
-			return nil, fmt.Errorf("--advertise-address=%s is no IP address", given)
-		}
-		return ip, nil
+		return givenAddress(given, o.Forwarded.Last("endpoint-reconciler-type"))
 	}
 	ip, err := netutil.ResolveBindAddress(o.BindAddress)
 	if err != nil {
 		return net.IPv4(127, 0, 0, 1), nil
+	}
+	return ip, nil
+}
+
+// givenAddress checks early what core would refuse late.
+func givenAddress(given, reconciler string) (net.IP, error) {
+	ip := net.ParseIP(given)
+	if ip == nil {
+		return nil, fmt.Errorf("--advertise-address=%s is no IP address", given)
+	}
+	if ip.IsLoopback() && reconciler != noReconciler {
+		return nil, fmt.Errorf("--advertise-address=%s is loopback, where no pod finds the API: give an address that others reach, "+
+			"or --endpoint-reconciler-type=%s to publish none", given, noReconciler)
 	}
 	return ip, nil
 }

@@ -62,6 +62,9 @@ func (s *setup) tier(name tier.Name) (launch, watcher, error) {
 
 func (s *setup) given(name tier.Name) options.Given {
 	g := options.Given{Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
+	if s.advertise.IsLoopback() {
+		g.Reconciler = noReconciler
+	}
 	if s.embedded() {
 		g.EtcdServers = []string{"https://" + s.etcdAddress}
 		g.EtcdCA, g.EtcdClient = s.pki.EtcdCA().Cert, s.pki.EtcdClient(name)

@@ -194,6 +194,9 @@ func (s *setup) summary() []string {
 	for _, r := range s.report.Renewed {
 		lines = append(lines, "pki: renewed "+strings.TrimPrefix(r.File, s.dir.Root+string(os.PathSeparator))+": "+r.Reason)
 	}
+	if s.advertise.IsLoopback() {
+		lines = append(lines, "warning: this machine has no address but loopback: the kubernetes Service gets no endpoint, so pods will not find the API")
+	}
 	for _, w := range s.report.Warnings {
 		lines = append(lines, "warning: "+w)
 	}

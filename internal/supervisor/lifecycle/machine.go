@@ -75,6 +75,9 @@ func (m *Machine) Reached(now time.Time, stage tier.Stage) []Action {
 		return m.actions()
 	}
 	for _, s := range m.cfg.Stages {
+		if m.state == Unready && s == tier.Ready {
+			continue // regained, which the change of state tells
+		}
 		if !m.stage.AtLeast(s) && stage.AtLeast(s) && (stage != tier.Draining || s == stage) {
 			m.emit(Stage{Name: string(s), After: now.Sub(m.started)})
 		}

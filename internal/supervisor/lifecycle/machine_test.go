@@ -152,7 +152,7 @@ func TestEveryTransition(t *testing.T) {
 		{"draining is no way to ready", "start spawned reach:prepared", "reach:draining", Starting, []string{"stage draining"}},
 		{"readiness lost", up, "lost", Unready, []string{"disarm", "to unready"}},
 		{"readiness lost before it was had", "start spawned", "lost", Starting, nil},
-		{"ready again", up + "lost", "reach:ready", Ready, []string{"stage ready", "disarm", "to ready"}},
+		{"ready again", up + "lost", "reach:ready", Ready, []string{"disarm", "to ready"}},
 
 		{"crash while starting", "start spawned", "exit:1", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},
 		{"crash when ready", up, "exit:kill", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},

@@ -32,8 +32,9 @@ type Given struct {
 	EtcdClient  wiring.KeyPair
 	// PKI names the certificates that were made.
 	PKI pki.Paths
-	// Advertise is the address of the kubernetes Service's endpoint.
-	Advertise string
+	// Advertise is the address of the kubernetes Service's endpoint, and
+	// Reconciler how that is published; empty is kube-apiserver's default.
+	Advertise, Reconciler string
 }
 
 // Arguments returns the command line of the named tier: what is given, ours
@@ -90,6 +91,7 @@ func coreDefaults(g Given) []setting {
 	kubelet := g.PKI.KubeletClient()
 	return []setting{
 		{"advertise-address", g.Advertise},
+		{"endpoint-reconciler-type", g.Reconciler},
 		{"service-cluster-ip-range", defaultServiceRange},
 		{"service-account-key-file", g.PKI.ServiceAccountPub()},
 		{"service-account-signing-key-file", g.PKI.ServiceAccountKey()},
