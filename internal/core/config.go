@@ -35,7 +35,6 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 	if err != nil {
 		return nil, err
 	}
-	base.Config.Flagz = completed.Flagz
 	storage, err := addStorage(base.Config, completed)
 	if err != nil {
 		return nil, err

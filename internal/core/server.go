@@ -3,8 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"strings"
 
 	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -14,7 +12,6 @@ import (
 	"triptych.dev/triptych/internal/delegate"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/process"
-	"triptych.dev/triptych/internal/router"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -55,53 +52,10 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	p.Reach(tier.Constructed)
 
 	prepared := generic.PrepareRun()
-	routes.set(generic)
+	go routes.follow(ctx, generic.ListedPaths())
+	<-routes.known
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err
 	}
 	return serving.Serve(ctx, p, generic, peers, prepared.RunWithContext)
-}
-
-// routes tells core's own group versions from all others, which are extensions'.
-type routes struct {
-	extensions *delegate.Delegate
-	routers    []*router.Router
-}
-
-func newRoutes(extensions *delegate.Delegate) *routes { return &routes{extensions: extensions} }
-
-// chain implements genericapiserver.Config.BuildHandlerChainFunc.
-func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
-	asked := r.router(serving.InnerChain(apiHandler, c), serving.WithDelegation(r.extensions, c, serving.InnerAuthenticator))
-	judged := r.router(apiHandler, r.extensions.Judged())
-	return serving.WithIdentity(serving.WithJudged(asked, judged, c))
-}
-
-func (r *routes) router(own, extensions http.Handler) *router.Router {
-	router := router.New(&router.Table{Self: tier.Core}, map[tier.Name]http.Handler{tier.Core: own, tier.Extensions: extensions})
-	r.routers = append(r.routers, router)
-	return router
-}
-
-// set fixes the table once all of core's APIs are installed, before anything is
-// served.
-func (r *routes) set(server *genericapiserver.GenericAPIServer) {
-	table := &router.Table{
-		Self: tier.Core, Legacy: tier.Core, OtherPaths: tier.Core, OtherGroups: tier.Extensions,
-		GroupVersions: map[string]tier.Name{}, Groups: map[string]tier.Name{},
-	}
-	for _, path := range server.ListedPaths() {
-		rest, ok := strings.CutPrefix(path, "/apis/")
-		if !ok {
-			continue
-		}
-		group, _, versioned := strings.Cut(rest, "/")
-		table.Groups[group] = tier.Core
-		if versioned {
-			table.GroupVersions[rest] = tier.Core
-		}
-	}
-	for _, router := range r.routers {
-		router.Set(table)
-	}
 }

@@ -32,6 +32,9 @@ type Process struct {
 	// Handshake is served from Listen on.
 	Handshake *handshake.Server
 
+	// Flags are the process' own, parsed.
+	Flags *pflag.FlagSet
+
 	listener net.Listener
 	settings map[string]string
 	born     time.Time
@@ -54,7 +57,7 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	if err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
-	p := &Process{Wiring: w, settings: settings, born: born}
+	p := &Process{Wiring: w, Flags: flags, settings: settings, born: born}
 	if err := p.newHandshake(all); err != nil {
 		return nil, nil, ConfigurationError{err}
 	}

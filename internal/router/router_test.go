@@ -20,9 +20,10 @@ func headTable() *Table {
 			"example.org/v1":               tier.Extensions,
 			"apps/v9":                      tier.Extensions,
 		},
-		Groups:      map[string]tier.Name{"apps": tier.Aggregator},
-		OtherGroups: tier.Core,
-		OtherPaths:  tier.Core,
+		Groups:        map[string]tier.Name{"apps": tier.Aggregator},
+		OtherVersions: map[string]tier.Name{"batch": tier.Aggregator},
+		OtherGroups:   tier.Core,
+		OtherPaths:    tier.Core,
 	}
 }
 
@@ -49,6 +50,9 @@ func TestOwner(t *testing.T) {
 		"/apis/example.org/v1":             tier.Extensions,
 		"/apis/example.org/v1/things/a":    tier.Extensions,
 		"/apis/unheard.of/v1/things":       tier.Core,
+		"/apis/batch/v7":                   tier.Aggregator,
+		"/apis/batch/v7/jobs":              tier.Aggregator,
+		"/apis/batchjobs/v7":               tier.Core,
 		"/apis//v1":                        tier.Core,
 		"//apis/apps/v1":                   tier.Core,
 		"":                                 tier.Core,

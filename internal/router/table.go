@@ -27,7 +27,10 @@ type Table struct {
 	GroupVersions map[string]tier.Name
 	// Groups maps a group to the tier that serves the document /apis/<group>.
 	Groups map[string]tier.Name
-	// OtherGroups serves what is in neither map: the delegate, which knows more.
+	// OtherVersions maps a group to the tier that answers for those versions of
+	// it that nobody serves.
+	OtherVersions map[string]tier.Name
+	// OtherGroups serves what is in no map: the delegate, which knows more.
 	OtherGroups tier.Name
 	// OtherPaths serves every path that no rule names.
 	OtherPaths tier.Name
@@ -69,6 +72,9 @@ func (t *Table) groupOwner(rest string) tier.Name {
 		gv = rest[:len(group)+1+i]
 	}
 	if owner, known := t.GroupVersions[gv]; known {
+		return owner
+	}
+	if owner, known := t.OtherVersions[group]; known {
 		return owner
 	}
 	return t.OtherGroups

@@ -1,0 +1,87 @@
+package core
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/router"
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// routes tells core's own group versions from all others, which are extensions'.
+type routes struct {
+	extensions *delegate.Delegate
+	routers    []*router.Router
+	// known is closed when there is a table. Nothing is served before.
+	known chan struct{}
+}
+
+func newRoutes(extensions *delegate.Delegate) *routes {
+	return &routes{extensions: extensions, known: make(chan struct{})}
+}
+
+// chain implements genericapiserver.Config.BuildHandlerChainFunc.
+func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+	asked := r.router(serving.InnerChain(apiHandler, c), serving.WithDelegation(r.extensions, c, serving.InnerAuthenticator))
+	judged := r.router(apiHandler, r.extensions.Judged())
+	return serving.WithIdentity(serving.WithJudged(asked, judged, c))
+}
+
+func (r *routes) router(own, extensions http.Handler) *router.Router {
+	router := router.New(&router.Table{Self: tier.Core}, map[tier.Name]http.Handler{tier.Core: own, tier.Extensions: extensions})
+	r.routers = append(r.routers, router)
+	return router
+}
+
+// follow keeps the table up to date until ctx ends. listed are the paths of core
+// once all of its APIs are installed.
+func (r *routes) follow(ctx context.Context, listed []string) {
+	for first := true; ctx.Err() == nil; first = false {
+		state, changed := r.extensions.Client.State()
+		table := table(listed, state)
+		for _, router := range r.routers {
+			router.Set(table)
+		}
+		if first {
+			close(r.known)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// table makes core the owner of the group versions it lists. In its own groups
+// it also answers for versions that nobody serves, as in one process; but only
+// extensions can say that nobody does.
+func table(listed []string, extensions handshake.State) *router.Table {
+	t := &router.Table{
+		Self: tier.Core, Legacy: tier.Core, OtherPaths: tier.Core, OtherGroups: tier.Extensions,
+		GroupVersions: map[string]tier.Name{}, Groups: map[string]tier.Name{}, OtherVersions: map[string]tier.Name{},
+	}
+	for _, gv := range extensions.Routes.GetGroupVersions() {
+		t.GroupVersions[gv.GetGroup()+"/"+gv.GetVersion()] = tier.Extensions
+	}
+	for _, path := range listed {
+		rest, ok := strings.CutPrefix(path, "/apis/")
+		if !ok {
+			continue
+		}
+		group, _, versioned := strings.Cut(rest, "/")
+		t.Groups[group] = tier.Core
+		if versioned {
+			t.GroupVersions[rest] = tier.Core
+		}
+		if extensions.Routes.GetComplete() {
+			t.OtherVersions[group] = tier.Core
+		}
+	}
+	return t
+}
