@@ -107,13 +107,17 @@ func (w *Wiring) validate() error {
 	need("listen.hop", string(w.Listen.Hop))
 	need("listen.handshake", string(w.Listen.Handshake))
 	need("pki.ca", w.PKI.CA)
-	need("pki.serving.cert", w.PKI.Serving.Cert)
-	need("pki.self.cert", w.PKI.Self.Cert)
+	needPair := func(name string, pair KeyPair) {
+		need(name+".cert", pair.Cert)
+		need(name+".key", pair.Key)
+	}
+	needPair("pki.serving", w.PKI.Serving)
+	needPair("pki.self", w.PKI.Self)
 	if w.Tier == tier.Aggregator {
 		need("listen.public", string(w.Listen.Public))
 	}
 	if _, delegates := w.Tier.Delegate(); delegates {
-		need("pki.delegation.cert", w.PKI.Delegation.Cert)
+		needPair("pki.delegation", w.PKI.Delegation)
 	}
 	if _, _, err := net.SplitHostPort(w.PublicAddress); err != nil {
 		errs = append(errs, fmt.Errorf("publicAddress: %w", err))
@@ -146,7 +150,7 @@ func (s Socket) Open() (net.Listener, error) {
 		return l, nil
 	}
 	fd, err := strconv.Atoi(n)
-	if err != nil {
+	if err != nil || fd < 0 {
 		return nil, fmt.Errorf("invalid socket %q: want fd:N or host:port", s)
 	}
 	f := os.NewFile(uintptr(fd), string(s))
