@@ -36,8 +36,7 @@ type Report struct {
 func (r Report) OK() int { return r.Codes[http.StatusOK] }
 
 // StartLoad begins to GET the paths in turn, by that many clients, until Stop.
-// fine tells which answers are expected.
-func StartLoad(config *rest.Config, clients int, paths []string, fine func(path string, answer Answer) bool) (*Load, error) {
+func StartLoad(config *rest.Config, clients int, paths []string, fine Expectation) (*Load, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{cancel: cancel, answers: map[int]int{}}
 	for range clients {
@@ -56,17 +55,21 @@ func StartLoad(config *rest.Config, clients int, paths []string, fine func(path 
 }
 
 // MustLoad is StartLoad that fails the test, and stops with it.
-func MustLoad(t testing.TB, config *rest.Config, clients int, paths []string, fine func(string, Answer) bool) *Load {
+func MustLoad(t testing.TB, config *rest.Config, clients int, paths []string, fine Expectation) *Load {
 	t.Helper()
 	l := Must(StartLoad(config, clients, paths, fine))(t)
 	t.Cleanup(func() { l.Stop() })
 	return l
 }
 
-// IsOK expects 200 of every answer.
-func IsOK(_ string, answer Answer) bool { return answer.Code == http.StatusOK }
+// Expectation tells whether what a request came to is fine. err is set if there
+// was no answer, or not all of it.
+type Expectation func(answer Answer, err error) bool
 
-func (l *Load) run(ctx context.Context, client *http.Client, host string, paths []string, fine func(string, Answer) bool) {
+// IsOK expects 200 of every answer.
+func IsOK(answer Answer, err error) bool { return err == nil && answer.Code == http.StatusOK }
+
+func (l *Load) run(ctx context.Context, client *http.Client, host string, paths []string, fine Expectation) {
 	for i := 0; ctx.Err() == nil; i++ {
 		path := paths[i%len(paths)]
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, host+path, nil)
@@ -77,7 +80,7 @@ func (l *Load) run(ctx context.Context, client *http.Client, host string, paths 
 		if ctx.Err() != nil {
 			return
 		}
-		l.record(path, answer, err, err == nil && fine(path, answer))
+		l.record(path, answer, err, fine(answer, err))
 	}
 }
 
