@@ -87,8 +87,8 @@ func readAnswer(c *conn, method string) (*answer, error) {
 }
 
 func (a *answer) parseStatus(line []byte) error {
-	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.")) || line[8] != ' ' ||
-		(len(line) > 12 && line[12] != ' ') {
+	// Our servers speak nothing older.
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) || len(line) < 12 || len(line) > 12 && line[12] != ' ' {
 		return fmt.Errorf("malformed status line %.60q", line)
 	}
 	for _, d := range line[9:12] {
@@ -100,50 +100,48 @@ func (a *answer) parseStatus(line []byte) error {
 	if a.status < 100 {
 		return fmt.Errorf("malformed status line %.60q", line)
 	}
-	a.close = line[7] != '1'
 	return nil
 }
 
 // frame finds out where the body ends. It takes nothing that two readers could
 // understand differently.
 func (a *answer) frame(method string) error {
-	length, chunked := "", false
+	a.length = untilClosed
 	for _, f := range a.fields {
+		var err error
 		switch f.name {
 		case "Content-Length":
-			if length != "" && length != f.value {
-				return errors.New("different Content-Lengths")
-			}
-			length = f.value
+			err = a.setLength(f.value)
 		case "Transfer-Encoding":
-			if chunked || !strings.EqualFold(f.value, "chunked") {
-				return fmt.Errorf("unsupported Transfer-Encoding %q", f.value)
-			}
-			chunked = true
+			err = a.setChunked(f.value)
 		case "Connection":
 			a.setOptions(f.value)
 		}
-	}
-	n, err := int64(0), error(nil)
-	if length != "" {
-		var u uint64
-		if u, err = strconv.ParseUint(length, 10, 63); err != nil {
-			return fmt.Errorf("invalid Content-Length %q", length)
+		if err != nil {
+			return err
 		}
-		n = int64(u)
 	}
-	switch {
-	case method == http.MethodHead, a.status < 200, a.status == http.StatusNoContent, a.status == http.StatusNotModified:
+	if method == http.MethodHead || a.status < 200 || a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		a.length = 0
-	case chunked && length != "":
-		return errors.New("both Content-Length and Transfer-Encoding")
-	case chunked:
-		a.length = unknownLength
-	case length != "":
-		a.length = n
-	default:
-		a.length, a.close = untilClosed, true
 	}
+	a.close = a.close || a.length == untilClosed
+	return nil
+}
+
+func (a *answer) setLength(value string) error {
+	n, err := strconv.ParseUint(value, 10, 63)
+	if err != nil || a.length != untilClosed && a.length != int64(n) {
+		return fmt.Errorf("invalid Content-Length %q", value)
+	}
+	a.length = int64(n)
+	return nil
+}
+
+func (a *answer) setChunked(value string) error {
+	if !strings.EqualFold(value, "chunked") || a.length != untilClosed {
+		return fmt.Errorf("invalid Transfer-Encoding %q", value)
+	}
+	a.length = unknownLength
 	return nil
 }
 

@@ -60,7 +60,7 @@ func setFields(h http.Header, a *answer) {
 	typed := false
 	values := make([]string, len(a.fields)) // one allocation for all
 	for i, f := range a.fields {
-		if connectionField(f.name, a.options) {
+		if connectionField(f.name, a.options) || f.name == "Trailer" && a.length != unknownLength {
 			continue
 		}
 		typed = typed || f.name == "Content-Type"

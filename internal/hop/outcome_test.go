@@ -285,7 +285,7 @@ func TestSlowAnswerIsCutOff(t *testing.T) {
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		})
-		f.forwarder.config.Timeout = 50 * time.Millisecond
+		f.forwarder.config.Timeout = 500 * time.Millisecond
 		c := clientOf(f.Server, http2)
 		defer c.CloseIdleConnections()
 		resp, err := c.Get(f.URL)
@@ -303,7 +303,7 @@ func TestLongRunningHasNoBound(t *testing.T) {
 		<-release
 		io.WriteString(w, "end")
 	})
-	f.forwarder.config.Timeout = 20 * time.Millisecond
+	f.forwarder.config.Timeout = 500 * time.Millisecond
 	f.forwarder.config.LongRunning = func(r *http.Request) bool { return r.URL.Path == "/watch" }
 	c := f.http1()
 	cut, err := c.Get(f.URL + "/list")

@@ -26,8 +26,8 @@ func wireOf(t *testing.T, r *http.Request) (string, error) {
 }
 
 func incoming(method, target string, change func(*http.Request)) *http.Request {
-	r := httptest.NewRequest(method, "/", nil)
-	r.RequestURI, r.Body = target, http.NoBody
+	r := httptest.NewRequest("GET", "/", nil)
+	r.Method, r.RequestURI, r.Body = method, target, http.NoBody
 	if change != nil {
 		change(r)
 	}
