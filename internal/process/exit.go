@@ -32,6 +32,14 @@ func Main(cmd *cobra.Command, args []string, stderr io.Writer) int {
 	cmd.SetArgs(args)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return ConfigurationError{err} })
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return ConfigurationError{err}
+			}
+			return nil
+		}
+	}
 	err := cmd.Execute()
 	if err == nil {
 		return 0
