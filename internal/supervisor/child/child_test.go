@@ -7,14 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 // roles are what this binary is when it is run again.
@@ -215,25 +218,34 @@ func TestNoChildOutlivesAKilledSupervisor(t *testing.T) {
 	gone(t, pid)
 }
 
-func TestTheThreadOutlivesEveryStart(t *testing.T) {
+// TestEveryForkIsFromOneThread while others keep the scheduler busy.
+func TestEveryForkIsFromOneThread(t *testing.T) {
 	f := NewForker()
 	defer f.Close()
-	var pids []*Process
-	log := OpenLog(filepath.Join(t.TempDir(), "log"))
-	defer log.Close()
-	for range 20 {
-		p, err := f.Start(Spec{Path: os.Args[0], Args: []string{"sleep"}, Log: log})
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, p)
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	for range 4 * runtime.GOMAXPROCS(0) {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					runtime.Gosched()
+				}
+			}
+		})
 	}
-	for _, p := range pids {
-		if !alive(p.PID()) {
-			t.Errorf("process %d has died with the thread that forked it", p.PID())
-		}
-		p.Signal(syscall.SIGKILL)
-		p.Wait()
+	threads := map[int]bool{}
+	for range 2000 {
+		thread := make(chan int, 1)
+		f.work <- func() { thread <- unix.Gettid() }
+		threads[<-thread] = true
+	}
+	close(stop)
+	busy.Wait()
+	if len(threads) != 1 {
+		t.Errorf("forks are from %d threads", len(threads))
 	}
 }
 

@@ -185,6 +185,8 @@ func TestEveryTransition(t *testing.T) {
 		{"restart, had to be killed", up + "restart elapsed", "exit:kill", Starting, []string{"disarm", "to starting", "launch"}},
 		{"restart in backoff", "start spawned exit:1", "restart", Starting, []string{"disarm", "to starting", "launch"}},
 		{"restart while stopping", up + "stop", "restart", Stopping, nil},
+		{"restart while stopping, gone", up + "stop restart", "exit:0", Stopped, []string{"disarm", "to stopped"}},
+		{"restart while failing, gone", "start spawned rejected restart", "exit:0", Failed, []string{"disarm", "to failed"}},
 		{"restart while failing", "start spawned rejected", "restart", Stopping, nil},
 		{"stop during a restart", up + "restart stop", "exit:0", Stopped, []string{"disarm", "to stopped"}},
 		{"restart after the end", "stop", "restart", Stopped, nil},
