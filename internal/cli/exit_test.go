@@ -74,7 +74,7 @@ func TestErrorsHaveTheirCodes(t *testing.T) {
 		{fmt.Errorf("around: %w", process.ConfigurationError{Err: errors.New("no such file")}), ExitConfiguration},
 		{hopeless, ExitConfiguration},
 		{&supervisor.FailedError{Child: "etcd", Exit: lifecycle.Exit{Code: 1}}, ExitFailure},
-		{&supervisor.ForcedError{Child: "core"}, ExitForced},
+		{&supervisor.ForcedError{Children: []string{"core"}}, ExitForced},
 		{fmt.Errorf("around: %w", control.ErrNotRunning), ExitNotRunning},
 		{phaseError{lifecycle.PhaseReady}, ExitOK},
 		{phaseError{lifecycle.PhaseStarting}, ExitStarting},

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,7 +132,7 @@ func TestKillsAfterTheBudgetAndWaitsForTheExit(t *testing.T) {
 		s.pass(2 * time.Second)
 		s.wantHappened()
 		forced := (*ForcedError)(nil)
-		if err := s.end(); !errors.As(err, &forced) || forced.Child != "aggregator" {
+		if err := s.end(); !errors.As(err, &forced) || !slices.Equal(forced.Children, []string{"aggregator"}) {
 			t.Errorf("%v", err)
 		}
 		s.wantState("core", lifecycle.Stopped)

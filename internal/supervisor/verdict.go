@@ -26,11 +26,11 @@ func (e *FailedError) Error() string {
 	return fmt.Sprintf("cannot start %s: %s", e.Child, why)
 }
 
-// ForcedError tells that a child did not stop by itself and was killed, at the
-// end of its budget or because the user was in a hurry.
-type ForcedError struct{ Child string }
+// ForcedError tells that children did not stop by themselves and were killed, at
+// the end of their budgets or because the user was in a hurry.
+type ForcedError struct{ Children []string }
 
-func (e *ForcedError) Error() string { return fmt.Sprintf("%s had to be killed", e.Child) }
+func (e *ForcedError) Error() string { return strings.Join(e.Children, ", ") + " had to be killed" }
 
 // verdict is how it ended: nil after a graceful stop, a *FailedError or a
 // *ForcedError. It is for after the end.
@@ -43,10 +43,14 @@ func (c *chain) verdict() error {
 
 // forced returns a *ForcedError if the stop was not graceful.
 func (c *chain) forced() error {
+	e := &ForcedError{}
 	for _, m := range c.members {
 		if m.machine.View().Forced {
-			return &ForcedError{Child: m.row.name}
+			e.Children = append(e.Children, m.row.name)
 		}
 	}
-	return nil
+	if len(e.Children) == 0 {
+		return nil
+	}
+	return e
 }

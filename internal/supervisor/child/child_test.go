@@ -218,34 +218,30 @@ func TestNoChildOutlivesAKilledSupervisor(t *testing.T) {
 	gone(t, pid)
 }
 
-// TestEveryForkIsFromOneThread while others keep the scheduler busy.
+// TestEveryForkIsFromOneThread whoever asks for it, from whichever thread.
 func TestEveryForkIsFromOneThread(t *testing.T) {
 	f := NewForker()
 	defer f.Close()
-	stop := make(chan struct{})
-	var busy sync.WaitGroup
+	threads := make(chan int)
+	var askers sync.WaitGroup
 	for range 4 * runtime.GOMAXPROCS(0) {
-		busy.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					runtime.Gosched()
-				}
+		askers.Go(func() {
+			runtime.LockOSThread() // a thread of its own, which ends with it
+			for range 100 {
+				f.work <- func() { threads <- unix.Gettid() }
 			}
 		})
 	}
-	threads := map[int]bool{}
-	for range 2000 {
-		thread := make(chan int, 1)
-		f.work <- func() { thread <- unix.Gettid() }
-		threads[<-thread] = true
+	go func() {
+		askers.Wait()
+		close(threads)
+	}()
+	seen := map[int]bool{}
+	for thread := range threads {
+		seen[thread] = true
 	}
-	close(stop)
-	busy.Wait()
-	if len(threads) != 1 {
-		t.Errorf("forks are from %d threads", len(threads))
+	if len(seen) != 1 {
+		t.Errorf("forks are from %d threads", len(seen))
 	}
 }
 
