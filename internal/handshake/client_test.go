@@ -129,6 +129,25 @@ func TestALostProcessIsNoticedThoughItsListenerStaysOpen(t *testing.T) {
 	}
 }
 
+func TestWhatWasNeverThereIsNotLost(t *testing.T) {
+	p := newPlace(t, tier.Extensions)
+	c := p.client(tier.Core)
+	c.OnLost(func() { t.Error("lost") })
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.Run(ctx)
+	}()
+	attempt, err := p.listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	attempt.Close()
+	cancel()
+	<-done
+}
+
 func TestAStageOfADeadProcessIsNotTheNextOnes(t *testing.T) {
 	p := newPlace(t, tier.Extensions)
 	c := p.run(p.client(tier.Core))

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,8 +42,8 @@ func Main(cmd *cobra.Command, args []string, stderr io.Writer) int {
 		}
 	}
 	err := cmd.Execute()
-	if err == nil {
-		return 0
+	if err == nil || errors.Is(err, context.Canceled) {
+		return 0 // only a signal cancels: told to stop while it was starting
 	}
 	fmt.Fprintf(stderr, "error: %s: %s\n", cmd.Name(), oneLine(err))
 	if errors.As(err, &ConfigurationError{}) {

@@ -48,7 +48,11 @@ func wantOnly(t *testing.T, name string, before, after *pflag.FlagSet) {
 }
 
 func TestEachSharedFlagShowsInTheSettings(t *testing.T) {
-	for _, name := range sharedFlags {
+	// Tiers that disagree on one of these store, decode or route differently.
+	for _, name := range []string{
+		"emulated-version", "emulation-forward-compatible", "enable-priority-and-fairness", "etcd-prefix", "feature-gates",
+		"min-compatibility-version", "request-timeout", "runtime-config", "runtime-config-emulation-forward-compatible", "storage-backend",
+	} {
 		wantOnly(t, name, flags(t), flags(t, "--"+name+"=x"))
 	}
 }
@@ -63,7 +67,7 @@ func TestEachSharedFileShowsByItsContentAndNotByItsName(t *testing.T) {
 		return path
 	}
 	one, copied, two := file("one", "content"), file("copy", "content"), file("two", "other")
-	for _, name := range sharedFiles {
+	for _, name := range []string{"audit-policy-file", "encryption-provider-config", "tracing-config-file"} {
 		wantOnly(t, name, flags(t, "--"+name+"="+one), flags(t, "--"+name+"="+two))
 		wantOnly(t, name, flags(t), flags(t, "--"+name+"="+one))
 		_, a := settings(t, flags(t, "--"+name+"="+one))

@@ -1,0 +1,185 @@
+package serving
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"reflect"
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc"
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+
+	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/process"
+)
+
+// answering is a server whose handlers answer every path with the given text.
+func answering(code int, text string) *genericapiserver.GenericAPIServer {
+	return &genericapiserver.GenericAPIServer{Handler: &genericapiserver.APIServerHandler{
+		Director: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(code)
+			_, _ = w.Write([]byte(text))
+		}),
+	}}
+}
+
+func TestChecksAreReadOneByOne(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want []*handshakev1.Check
+	}{
+		"none":                  {"", nil},
+		"a verdict is no check": {"readyz check passed\n", nil},
+		"all good": {"[+]ping ok\n[+]poststarthook/crd-informer-synced ok\nreadyz check passed\n", []*handshakev1.Check{
+			{Name: "ping", Ok: true}, {Name: "poststarthook/crd-informer-synced", Ok: true}}},
+		"one bad": {"[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n", []*handshakev1.Check{
+			{Name: "ping", Ok: true}, {Name: "etcd"}}},
+		"left out": {"[+]ping excluded: ok\n", []*handshakev1.Check{{Name: "ping", Ok: true}}},
+		"unknown":  {"[?]ping ok\n", nil},
+	} {
+		got := checks(answering(http.StatusOK, c.text))
+		if !slices.EqualFunc(got, c.want, func(a, b *handshakev1.Check) bool { return a.GetName() == b.GetName() && a.GetOk() == b.GetOk() }) {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestReadyIsWhatTheServerItselfSays(t *testing.T) {
+	for code, want := range map[int]bool{http.StatusOK: true, http.StatusInternalServerError: false, http.StatusNotFound: false} {
+		if got := isReady(answering(code, "")); got != want {
+			t.Errorf("%d: ready is %v", code, got)
+		}
+	}
+}
+
+// announcements takes what a process tells of itself.
+type announcements struct {
+	grpc.ServerStream
+	ctx  context.Context
+	sent chan *handshakev1.RoutesResponse
+}
+
+func (a announcements) Context() context.Context { return a.ctx }
+func (a announcements) Send(m *handshakev1.RoutesResponse) error {
+	select {
+	case a.sent <- m:
+	case <-a.ctx.Done():
+	}
+	return nil
+}
+
+// await returns the first announcement for which ok is true.
+func (a announcements) await(t *testing.T, ok func(*handshakev1.RoutesResponse) bool) *handshakev1.RoutesResponse {
+	t.Helper()
+	for {
+		select {
+		case m := <-a.sent:
+			if ok(m) {
+				return m
+			}
+		case <-t.Context().Done():
+			t.Fatal("nothing of the kind was announced")
+		}
+	}
+}
+
+// announcing is a server that announces, and what it announced.
+func announcing(t *testing.T, prepare func(*genericapiserver.GenericAPIServer)) (*announcer, announcements) {
+	t.Helper()
+	server, err := newConfigOf(t).Complete(nil).New("test", genericapiserver.NewEmptyDelegate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare(server)
+	p := &process.Process{Handshake: handshake.NewServer(&tls.Config{}, &handshakev1.DescribeResponse{Incarnation: "first"})}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := announce(ctx, p, server)
+	got := announcements{ctx: ctx, sent: make(chan *handshakev1.RoutesResponse)}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = p.Handshake.Routes(nil, got)
+	}()
+	t.Cleanup(func() { cancel(); <-done; p.Handshake.Stop(); server.Destroy() })
+	return a, got
+}
+
+func groups(m *handshakev1.RoutesResponse) []string {
+	var out []string
+	for _, gv := range m.GetGroupVersions() {
+		out = append(out, gv.GetGroup()+"/"+gv.GetVersion())
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestWhatIsServedIsAnnouncedAtOnceAndWheneverItChanges(t *testing.T) {
+	a, got := announcing(t, func(s *genericapiserver.GenericAPIServer) {
+		s.AggregatedDiscoveryGroupManager.AddGroupVersion("apps", apidiscoveryv2.APIVersionDiscovery{Version: "v1"})
+		s.Handler.NonGoRestfulMux.Handle("/apis/apps/v1", http.NotFoundHandler())
+	})
+	first := got.await(t, func(*handshakev1.RoutesResponse) bool { return true })
+	if !reflect.DeepEqual(groups(first), []string{"apps/v1"}) || !slices.Contains(first.GetListedPaths(), "/apis/apps/v1") {
+		t.Errorf("got %v", first)
+	}
+	a.server.AggregatedDiscoveryGroupManager.AddGroupVersion("example.org", apidiscoveryv2.APIVersionDiscovery{Version: "v1"})
+	got.await(t, func(m *handshakev1.RoutesResponse) bool {
+		return reflect.DeepEqual(groups(m), []string{"apps/v1", "example.org/v1"})
+	})
+	a.server.AggregatedDiscoveryGroupManager.RemoveGroup("example.org")
+	a.notify()
+	got.await(t, func(m *handshakev1.RoutesResponse) bool { return reflect.DeepEqual(groups(m), []string{"apps/v1"}) })
+}
+
+// What is missing from an incomplete announcement is taken for starting, from a
+// complete one for gone.
+func TestAnAnnouncementIsCompleteOnlyWhenEveryPathIsInstalledAndTheServerReady(t *testing.T) {
+	for name, c := range map[string]struct{ installed, ready, want bool }{
+		"neither":   {},
+		"installed": {installed: true},
+		"ready":     {ready: true},
+		"both":      {installed: true, ready: true, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			installed := make(chan struct{})
+			a, got := announcing(t, func(s *genericapiserver.GenericAPIServer) {
+				if err := s.RegisterMuxAndDiscoveryCompleteSignal("paths", installed); err != nil {
+					t.Fatal(err)
+				}
+			})
+			first := got.await(t, func(*handshakev1.RoutesResponse) bool { return true })
+			if first.GetComplete() {
+				t.Error("complete at once")
+			}
+			if c.installed {
+				close(installed)
+			}
+			if c.ready {
+				a.becameReady()
+			}
+			a.notify()
+			got.await(t, func(m *handshakev1.RoutesResponse) bool { return m.GetComplete() == c.want })
+			if a.complete() != c.want {
+				t.Errorf("complete is %v, want %v", a.complete(), c.want)
+			}
+		})
+	}
+}
+
+func TestTheDiscoveryDocumentIsToldThoughNobodyServesIt(t *testing.T) {
+	a, _ := announcing(t, func(s *genericapiserver.GenericAPIServer) {
+		s.AggregatedDiscoveryGroupManager.AddGroupVersion("apps", apidiscoveryv2.APIVersionDiscovery{Version: "v1"})
+	})
+	answer, err := a.process.Handshake.Discovery(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := groupVersions(a.server)
+	if err != nil || len(got) != 1 || got[0].GetGroup() != "apps" || len(answer.GetGroups()) == 0 {
+		t.Errorf("got %v, %v, %s", got, err, answer.GetGroups())
+	}
+}
