@@ -86,7 +86,16 @@ func longRunning(r *http.Request) bool {
 }
 
 // ServeHTTP forwards a request that carries its identity already.
-func (d *Delegate) ServeHTTP(w http.ResponseWriter, r *http.Request) { d.forwarder.ServeHTTP(w, r) }
+func (d *Delegate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A client that leaves its watch is no event; upstream's panic filter would
+	// log each as an error.
+	defer func() {
+		if p := recover(); p != nil && (p != http.ErrAbortHandler || r.Context().Err() == nil) {
+			panic(p)
+		}
+	}()
+	d.forwarder.ServeHTTP(w, r)
+}
 
 // Target returns the delegate as upstream's chain wants it. next is the tier
 // behind it, or nil.

@@ -141,6 +141,7 @@ func (x *exchange) fail(err error) {
 		f.refuse(x.w, x.r, f.unavailable(err))
 	case expired:
 		f.refuse(x.w, x.r, f.expired())
+	case ended:
 	default:
 		klog.FromContext(x.r.Context()).V(2).Info("request broken off", "delegate", f.config.Delegate,
 			"method", x.r.Method, "path", x.r.URL.Path, "cause", err)

@@ -15,6 +15,11 @@ var (
 	errGone = errors.New("the client went away")
 )
 
+// ErrEnd is the cause with which the caller of a Forwarder cancels a request's
+// context to have what the client got so far end cleanly, as the serving tier
+// would end a watch: this process stops, the client is still there.
+var ErrEnd = errors.New("the answer is to end here")
+
 // past is a deadline that makes everything that waits return.
 var past = time.Unix(1, 0)
 
@@ -36,11 +41,14 @@ type guard struct {
 // start arms the guard; bound 0 is no bound.
 func (g *guard) start(ctx context.Context, bound time.Duration) {
 	g.stops[0] = context.AfterFunc(ctx, func() {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		switch {
+		case errors.Is(context.Cause(ctx), ErrEnd):
+			g.cut(ErrEnd)
+		case errors.Is(ctx.Err(), context.DeadlineExceeded):
 			g.cut(errTimeout)
-			return
+		default:
+			g.cut(errGone)
 		}
-		g.cut(errGone)
 	})
 	if bound > 0 {
 		g.stops[1] = time.AfterFunc(bound, func() { g.cut(errTimeout) }).Stop
@@ -73,7 +81,7 @@ func (g *guard) cut(cause error) {
 	if g.reading {
 		_ = g.client.SetReadDeadline(past)
 	}
-	if g.begun {
+	if g.begun && cause != ErrEnd {
 		_ = g.client.SetWriteDeadline(past)
 	}
 }

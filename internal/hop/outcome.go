@@ -29,6 +29,8 @@ const (
 	// expired: 504 without Retry-After, as the stock server answers a request
 	// that took too long, be it a read or a write.
 	expired
+	// ended: the client has what there was, and that is all.
+	ended
 )
 
 // evidence is what is known when an attempt failed.
@@ -50,6 +52,10 @@ type evidence struct {
 
 func (e evidence) outcome() outcome {
 	switch {
+	case e.cut == ErrEnd && e.begun:
+		return ended
+	case e.cut == ErrEnd && e.harmless:
+		return unavailable
 	case e.cut == errTimeout && !e.begun:
 		return expired
 	case e.cut != nil, e.begun, e.answered:

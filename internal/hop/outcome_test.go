@@ -20,19 +20,22 @@ func TestOutcome(t *testing.T) {
 		e    evidence
 		want outcome
 	}{
-		"nothing sent":                    {evidence{}, replayed},
-		"nothing sent, again":             {evidence{final: true}, unavailable},
-		"write sent":                      {evidence{sent: true}, broken},
-		"write sent, again":               {evidence{sent: true, final: true}, broken},
-		"read sent":                       {evidence{sent: true, harmless: true}, replayed},
-		"read sent, again":                {evidence{sent: true, harmless: true, final: true}, unavailable},
-		"read answered":                   {evidence{sent: true, harmless: true, answered: true}, broken},
-		"client saw a status":             {evidence{sent: true, harmless: true, answered: true, begun: true}, broken},
-		"client gone":                     {evidence{cut: errGone}, broken},
-		"too slow":                        {evidence{cut: errTimeout, sent: true}, expired},
-		"too slow in an interim answer":   {evidence{cut: errTimeout, sent: true, answered: true}, expired},
-		"too slow after the status":       {evidence{cut: errTimeout, sent: true, answered: true, begun: true}, broken},
-		"too slow before anything is out": {evidence{cut: errTimeout, final: true}, expired},
+		"nothing sent":                     {evidence{}, replayed},
+		"nothing sent, again":              {evidence{final: true}, unavailable},
+		"write sent":                       {evidence{sent: true}, broken},
+		"write sent, again":                {evidence{sent: true, final: true}, broken},
+		"read sent":                        {evidence{sent: true, harmless: true}, replayed},
+		"read sent, again":                 {evidence{sent: true, harmless: true, final: true}, unavailable},
+		"read answered":                    {evidence{sent: true, harmless: true, answered: true}, broken},
+		"client saw a status":              {evidence{sent: true, harmless: true, answered: true, begun: true}, broken},
+		"client gone":                      {evidence{cut: errGone}, broken},
+		"to end before the answer":         {evidence{cut: ErrEnd, sent: true, harmless: true}, unavailable},
+		"a write to end before its answer": {evidence{cut: ErrEnd, sent: true}, broken},
+		"to end in the answer":             {evidence{cut: ErrEnd, sent: true, harmless: true, answered: true, begun: true}, ended},
+		"too slow":                         {evidence{cut: errTimeout, sent: true}, expired},
+		"too slow in an interim answer":    {evidence{cut: errTimeout, sent: true, answered: true}, expired},
+		"too slow after the status":        {evidence{cut: errTimeout, sent: true, answered: true, begun: true}, broken},
+		"too slow before anything is out":  {evidence{cut: errTimeout, final: true}, expired},
 	} {
 		if got := c.e.outcome(); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)

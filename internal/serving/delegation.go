@@ -15,6 +15,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/filters"
 
+	"triptych.dev/triptych/internal/hop"
 	"triptych.dev/triptych/internal/identity"
 )
 
@@ -66,7 +67,7 @@ func withShutdown(handler http.Handler, c *genericapiserver.Config) http.Handler
 		go func() {
 			select {
 			case <-signal.ShuttingDown():
-				cancel(ErrShuttingDown)
+				cancel(hop.ErrEnd)
 			case <-done:
 			}
 		}()

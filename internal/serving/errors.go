@@ -1,7 +1,6 @@
 package serving
 
 import (
-	"errors"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -11,10 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 )
-
-// ErrShuttingDown is the cause of a context that ends because this process
-// stops: what the client was sent so far is to be ended cleanly.
-var ErrShuttingDown = errors.New("the process is shutting down")
 
 // statusCodecs encode nothing but Status, in every media type upstream has.
 var statusCodecs = func() serializer.CodecFactory {
