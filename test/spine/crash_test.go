@@ -255,8 +255,8 @@ func TestExtensionsAwayIsUnavailableAndNeverNotFound(t *testing.T) {
 		if out := a.Kubectl(t, "get", "configmaps", "-o", "name"); !strings.Contains(out, "meanwhile") {
 			t.Errorf("kubectl get configmaps prints %q", out)
 		}
-		if _, code, _ := a.Status(); code == 0 {
-			t.Error("status exits with 0 while it is Degraded")
+		if _, code, _ := a.Status(); code != exitDegraded {
+			t.Errorf("status exits with %d while it is Degraded", code)
 		}
 	})
 	a.comesBack(t)
