@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 
@@ -31,6 +32,11 @@ type Tokens struct{ Judge Judge }
 // AuthenticateToken implements authenticator.Token. There is no cache here: core
 // has the one there is, so a revoked token dies as fast as in kube-apiserver.
 func (t Tokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	if !utf8.ValidString(token) {
+		// A bad token, and one that no message can carry: to ask would fail, and
+		// the client hear that core is away.
+		return nil, false, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, tokenTimeout)
 	defer cancel()
 	answer, err := t.Judge.Authenticate(ctx, &handshakev1.AuthenticateRequest{Token: token})
