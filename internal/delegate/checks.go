@@ -69,8 +69,8 @@ func (c *remoteChecks) reached(*http.Request) error {
 }
 
 func (c *remoteChecks) check(name string) error {
-	if state, _ := c.delegate.Client.State(); !state.Connected && !c.required {
-		return nil
+	if state, _ := c.delegate.Client.State(); !state.Connected {
+		return c.away() // to ask would wait for an answer until it is too late
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,6 +84,14 @@ func (c *remoteChecks) check(name string) error {
 		return fmt.Errorf("%s fails in the %s tier", name, c.delegate.Tier)
 	}
 	return nil
+}
+
+// away is what every check says while nobody answers for it.
+func (c *remoteChecks) away() error {
+	if !c.required {
+		return nil
+	}
+	return fmt.Errorf("the %s tier is away", c.delegate.Tier)
 }
 
 func (c *remoteChecks) ask() {
