@@ -1,0 +1,136 @@
+package delegate
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"testing"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
+
+	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/tier"
+)
+
+const (
+	current = apidiscoveryv2.DiscoveryFreshnessCurrent
+	stale   = apidiscoveryv2.DiscoveryFreshnessStale
+)
+
+// freshness is a discovery document in short.
+type freshness map[string]apidiscoveryv2.DiscoveryFreshness
+
+func (e *extensions) feed() (*Feed, func() freshness) {
+	manager := aggregated.NewResourceManager("apis")
+	feed := NewFeed(e.Delegate, func(metav1.GroupVersion) Source { return Source{manager, 1000, 100} })
+	return feed, func() freshness {
+		e.t.Helper()
+		r := httptest.NewRequest(http.MethodGet, "/apis", nil)
+		r.Header.Set("Accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList")
+		list := apidiscoveryv2.APIGroupDiscoveryList{}
+		if err := json.Unmarshal(call(manager, r).Body.Bytes(), &list); err != nil {
+			e.t.Fatal(err)
+		}
+		got := freshness{}
+		for _, group := range list.Items {
+			for _, version := range group.Versions {
+				got[group.Name+"/"+version.Version] = version.Freshness
+			}
+		}
+		return got
+	}
+}
+
+// tell has the process serve groups from now on, and feeds what is known then.
+func (e *extensions) tell(l *life, feed *Feed, complete bool, groups ...string) {
+	e.t.Helper()
+	list := apidiscoveryv2.APIGroupDiscoveryList{}
+	routes := &handshakev1.RoutesResponse{Complete: complete}
+	for _, name := range groups {
+		list.Items = append(list.Items, apidiscoveryv2.APIGroupDiscovery{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Versions:   []apidiscoveryv2.APIVersionDiscovery{{Version: "v1", Freshness: current}},
+		})
+		routes.GroupVersions = append(routes.GroupVersions, &handshakev1.GroupVersion{Group: name, Version: "v1"})
+	}
+	document, err := json.Marshal(list)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	l.SetDiscovery(func() ([]byte, error) { return document, nil })
+	l.Publish(routes)
+	l.Reach(tier.Prepared)
+	feed.follow(e.t.Context(), e.wait("the announcement", func(s handshake.State) bool {
+		return handshake.At(tier.Prepared)(s) && s.Routes.GetGeneration() == routes.GetGeneration()
+	}))
+}
+
+func wantFreshness(t *testing.T, when string, got, want freshness) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%s: got %v, want %v", when, got, want)
+	}
+}
+
+func TestGroupsOfALostDelegateAreStaleAndNeverDropped(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	first := e.live("first")
+	e.tell(first, feed, true, "one.org", "two.org")
+	wantFreshness(t, "while it lives", document(), freshness{"one.org/v1": current, "two.org/v1": current})
+
+	feed.follow(t.Context(), e.lose(first))
+	wantFreshness(t, "while it is away", document(), freshness{"one.org/v1": stale, "two.org/v1": stale})
+
+	second := e.live("second")
+	feed.follow(t.Context(), e.wait("the second life", func(s handshake.State) bool { return s.Connected }))
+	wantFreshness(t, "while it starts", document(), freshness{"one.org/v1": stale, "two.org/v1": stale})
+	e.tell(second, feed, false, "one.org")
+	wantFreshness(t, "while not all is told", document(), freshness{"one.org/v1": current, "two.org/v1": stale})
+	e.tell(second, feed, true, "one.org", "two.org")
+	wantFreshness(t, "when it is back", document(), freshness{"one.org/v1": current, "two.org/v1": current})
+}
+
+func TestAGroupIsRemovedOnlyByACompleteAnnouncement(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	l := e.live("first")
+	e.tell(l, feed, true, "one.org", "two.org")
+	e.tell(l, feed, false, "one.org")
+	wantFreshness(t, "incomplete", document(), freshness{"one.org/v1": current, "two.org/v1": current})
+	e.tell(l, feed, true, "one.org")
+	wantFreshness(t, "complete", document(), freshness{"one.org/v1": current})
+}
+
+func TestGroupsOfAnEarlierLifeAreRecalledAsStale(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	feed.Recall([]metav1.GroupVersion{{Group: "one.org", Version: "v1"}, {Group: "gone.org", Version: "v1"}})
+	wantFreshness(t, "recalled", document(), freshness{"one.org/v1": stale, "gone.org/v1": stale})
+	e.tell(e.live("first"), feed, true, "one.org")
+	wantFreshness(t, "told", document(), freshness{"one.org/v1": current})
+}
+
+func TestADocumentThatCannotBeHadChangesNothing(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	l := e.live("first")
+	e.tell(l, feed, true, "one.org")
+	l.SetDiscovery(func() ([]byte, error) { return []byte("no document"), nil })
+	l.Publish(&handshakev1.RoutesResponse{Complete: true})
+	state := e.wait("the announcement", func(s handshake.State) bool { return s.Routes.GetGeneration() == 2 })
+	feed.follow(t.Context(), state)
+	wantFreshness(t, "unreadable", document(), freshness{"one.org/v1": current})
+	// It is asked for again, since nothing of the generation was entered.
+	list, err := json.Marshal(apidiscoveryv2.APIGroupDiscoveryList{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetDiscovery(func() ([]byte, error) { return list, nil })
+	feed.follow(t.Context(), state)
+	wantFreshness(t, "readable", document(), freshness{})
+}
