@@ -270,3 +270,27 @@ func TestCompletionCommand(t *testing.T) {
 		}
 	}
 }
+
+// What the configuration file says counts where the command line says nothing.
+func TestConfigurationFile(t *testing.T) {
+	file := harness.TempDir(t) + "/config.yaml"
+	harness.WriteFile(t, file, []byte(`apiVersion: supervisor.triptych.dev/v1alpha1
+kind: SupervisorConfiguration
+bindAddress: 127.0.0.1
+securePort: 1
+flags:
+  service-cluster-ip-range: 10.88.0.0/24
+`), 0o600)
+	// The harness gives --secure-port=0, which wins over a port that it could not have.
+	c := harness.Run(t, harness.Options{Args: []string{"--config", file}})
+	if url := c.URL(t); !strings.HasPrefix(url, "https://127.0.0.1:") {
+		t.Errorf("it serves %s", url)
+	}
+	if ip := c.Kubectl(t, "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"); ip != "10.88.0.1" {
+		t.Errorf("the kubernetes Service is at %s", ip)
+	}
+	harness.WriteFile(t, file, []byte("apiVersion: supervisor.triptych.dev/v1alpha1\nkind: SupervisorConfiguration\nsecurePrt: 1\n"), 0o600)
+	if said, code := refusedStart(t, harness.TempDir(t), "--config", file); code != exitConfiguration || !strings.Contains(said, "securePrt") {
+		t.Errorf("a misspelled setting: it ends with %d: %s", code, said)
+	}
+}
