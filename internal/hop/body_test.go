@@ -218,6 +218,28 @@ func TestShortBodyIsSeenByTheDelegate(t *testing.T) {
 	}
 }
 
+// A filter of ours may cut a body off. The delegate must not take it for whole,
+// and what it says to that is the answer.
+func TestBodyThatCannotBeRead(t *testing.T) {
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != io.ErrUnexpectedEOF {
+			t.Errorf("the delegate got %v", err)
+		}
+		w.WriteHeader(http.StatusBadRequest)
+	})
+	limited := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, 10)
+		f.forwarder.ServeHTTP(w, r)
+	}))
+	for _, body := range []io.Reader{strings.NewReader("12345678901"), io.MultiReader(strings.NewReader("12345678901"))} {
+		resp, err := clientOf(limited, false).Post(limited.URL, "", body)
+		if err != nil || resp.StatusCode != 400 {
+			t.Fatalf("%v %v", resp, err)
+		}
+		resp.Body.Close()
+	}
+}
+
 func TestBodylessAnswers(t *testing.T) {
 	handler := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

@@ -60,8 +60,13 @@ func TestNoWriteOnAConnectionThatWasLeft(t *testing.T) {
 func TestFarewellBehindTheAnswer(t *testing.T) {
 	s := startScripted(t, func(c *tls.Conn, n int) {
 		readRequest(t, bufio.NewReader(c))
+		wire := c.NetConn().(*corked)
+		wire.cork()
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		c.CloseWrite()
+		if err := wire.uncork(); err != nil {
+			t.Error(err)
+		}
 		io.Copy(io.Discard, c)
 	})
 	f := s.front(t, nil)

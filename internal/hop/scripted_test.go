@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"triptych.dev/triptych/internal/tier"
 )
@@ -37,7 +38,7 @@ func startScripted(t testing.TB, script func(c *tls.Conn, n int)) *scripted {
 			}
 			all.Go(func() {
 				defer raw.Close()
-				c := tls.Server(raw, config)
+				c := tls.Server(&corked{Conn: raw}, config)
 				if c.Handshake() == nil {
 					script(c, int(s.count.Add(1)))
 				}
@@ -62,4 +63,30 @@ func readRequest(t testing.TB, r *bufio.Reader) *http.Request {
 		return nil
 	}
 	return req
+}
+
+// corked can hold back what is written, to send it in one piece.
+type corked struct {
+	net.Conn
+	in   bool
+	held []byte
+}
+
+func (c *corked) Write(p []byte) (int, error) {
+	if !c.in {
+		return c.Conn.Write(p)
+	}
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+func (c *corked) cork() { c.in = true }
+
+func (c *corked) uncork() error {
+	c.in = false
+	if err := c.SetWriteDeadline(time.Time{}); err != nil { // CloseWrite sets one
+		return err
+	}
+	_, err := c.Conn.Write(c.held)
+	return err
 }
