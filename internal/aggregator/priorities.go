@@ -11,6 +11,10 @@ type priority struct{ group, version int32 }
 // customResources is what every group version of a CRD gets.
 var customResources = priority{1000, 100}
 
+// definitions is the one built-in group that extensions serves; every other of
+// its groups is made of CRDs.
+const definitions = "apiextensions.k8s.io"
+
 // builtIn are the priorities that kube-apiserver gives to built-in group
 // versions. It registers no APIService for a group version without one, and
 // neither do we. They are data of upstream's (k8s.io/kubernetes

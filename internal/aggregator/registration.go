@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -44,7 +45,9 @@ type registration struct {
 	// deadline is when to go on with what the APIServices of an earlier life say
 	// about extensions.
 	deadline time.Time
-	// desired are the names registered on behalf of CRDs.
+	// builtins are the names registered for what core serves. No CRD touches them.
+	builtins sets.Set[string]
+	// desired are the names registered for what extensions serves.
 	desired sets.Set[string]
 }
 
@@ -61,6 +64,7 @@ func register(server *apiserver.APIAggregator, listed []string, extensions *dele
 		synced:     informer.Informer().HasSynced,
 		extensions: extensions,
 		deadline:   deadline,
+		builtins:   sets.New[string](),
 		desired:    sets.New[string](),
 	}
 	pending := sets.New[string]()
@@ -68,6 +72,7 @@ func register(server *apiserver.APIAggregator, listed []string, extensions *dele
 		if p, known := builtIn[gv]; known {
 			r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, p))
 			pending.Insert(serviceName(gv))
+			r.builtins.Insert(serviceName(gv))
 		}
 	}
 	err = server.GenericAPIServer.AddPostStartHook("kube-apiserver-autoregistration", func(ctx genericapiserver.PostStartHookContext) error {
@@ -116,14 +121,17 @@ func (r *registration) sync(state handshake.State) {
 	now := sets.New[string]()
 	for _, served := range state.Routes.GetGroupVersions() {
 		gv := metav1.GroupVersion{Group: served.GetGroup(), Version: served.GetVersion()}
-		if p, known := builtIn[gv]; known {
-			if !r.desired.Has(serviceName(gv)) {
-				r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, p))
-			}
-		} else if !r.desired.Has(serviceName(gv)) {
-			r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
+		if r.builtins.Has(serviceName(gv)) {
+			continue // a CRD in a group version that core serves
 		}
 		now.Insert(serviceName(gv))
+		switch {
+		case r.desired.Has(serviceName(gv)):
+		case gv.Group == definitions:
+			r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, builtIn[gv]))
+		default: // kept in step: what is synced on start alone is never deleted
+			r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
+		}
 	}
 	for name := range r.desired.Difference(now) {
 		r.registrar.RemoveAPIServiceToSync(name)
@@ -131,25 +139,39 @@ func (r *registration) sync(state handshake.State) {
 	r.desired = now
 }
 
-// recall registers what an earlier life registered for CRDs, so that nothing of
-// it is deleted while extensions cannot say what there is.
+// recall registers what an earlier life registered for extensions, so that
+// nothing of it is deleted while extensions cannot say what there is.
 func (r *registration) recall() {
 	for _, gv := range remembered(r.services) {
-		r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
+		r.add(gv)
 		r.desired.Insert(serviceName(gv))
 	}
-	klog.InfoS("Extensions is away: keeping the APIServices of custom resources", "count", r.desired.Len())
+	klog.InfoS("Extensions is away: keeping its APIServices", "count", r.desired.Len())
 }
 
-// remembered are the group versions that were registered for CRDs.
+// add has gv registered: built-in group versions once, as upstream does, so that
+// a user may change them; those of CRDs for as long as they are served.
+func (r *registration) add(gv metav1.GroupVersion) {
+	if p, known := builtIn[gv]; known {
+		r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, p))
+		return
+	}
+	r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
+}
+
+// remembered are the group versions that were registered for extensions: its
+// own, and those of CRDs.
 func remembered(services listers.APIServiceLister) []metav1.GroupVersion {
-	all, err := services.List(labels.SelectorFromSet(labels.Set{autoregister.AutoRegisterManagedLabel: "true"}))
+	all, err := services.List(labels.Everything())
 	if err != nil {
 		return nil // a lister over memory does not fail
 	}
 	var out []metav1.GroupVersion
 	for _, s := range all {
-		out = append(out, metav1.GroupVersion{Group: s.Spec.Group, Version: s.Spec.Version})
+		managed := s.Labels[autoregister.AutoRegisterManagedLabel]
+		if managed == "true" || (managed == "onstart" && s.Spec.Group == apiextensions.GroupName) {
+			out = append(out, metav1.GroupVersion{Group: s.Spec.Group, Version: s.Spec.Version})
+		}
 	}
 	return out
 }

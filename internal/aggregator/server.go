@@ -91,20 +91,13 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 // feedDiscovery enters the groups of the other tiers into the head's discovery
 // documents.
 func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.Delegate) error {
-	manager := server.GenericAPIServer.AggregatedDiscoveryGroupManager
-	builtins, customs := manager.WithSource(aggregated.BuiltinSource), manager.WithSource(aggregated.CRDSource)
-	source := func(gv metav1.GroupVersion) delegate.Source {
-		if p, known := builtIn[gv]; known {
-			return delegate.Source{Manager: builtins, GroupPriority: int(p.group), VersionPriority: int(p.version)}
-		}
-		return delegate.Source{Manager: customs, GroupPriority: int(customResources.group), VersionPriority: int(customResources.version)}
-	}
+	ofCore, ofExtensions := sources(server.GenericAPIServer.AggregatedDiscoveryGroupManager)
 	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
 	synced, lister := informer.Informer().HasSynced, informer.Lister()
 	return server.GenericAPIServer.AddPostStartHook("triptych-discovery", func(ctx genericapiserver.PostStartHookContext) error {
-		go delegate.NewFeed(core, source).Run(ctx)
+		go delegate.NewFeed(core, ofCore).Run(ctx)
 		go func() {
-			feed := delegate.NewFeed(extensions, source)
+			feed := delegate.NewFeed(extensions, ofExtensions)
 			if cache.WaitForCacheSync(ctx.Done(), synced) {
 				feed.Recall(remembered(lister))
 			}
@@ -112,6 +105,26 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 		}()
 		return nil
 	})
+}
+
+// sources says where what core and extensions tell goes. A CRD in a built-in
+// group version is a custom resource all the same: as a built-in one it would
+// replace what core serves there, and take it along when it is deleted.
+func sources(manager aggregated.ResourceManager) (core, extensions func(metav1.GroupVersion) delegate.Source) {
+	builtins, customs := manager.WithSource(aggregated.BuiltinSource), manager.WithSource(aggregated.CRDSource)
+	core = func(gv metav1.GroupVersion) delegate.Source {
+		if p, known := builtIn[gv]; known {
+			return delegate.Source{Manager: builtins, GroupPriority: int(p.group), VersionPriority: int(p.version)}
+		}
+		return delegate.Source{Manager: customs, GroupPriority: int(customResources.group), VersionPriority: int(customResources.version)}
+	}
+	extensions = func(gv metav1.GroupVersion) delegate.Source {
+		if gv.Group == definitions {
+			return core(gv)
+		}
+		return delegate.Source{Manager: customs, GroupPriority: int(customResources.group), VersionPriority: int(customResources.version)}
+	}
+	return core, extensions
 }
 
 // addChecks has the head's /readyz show the checks of every tier. Those that the
