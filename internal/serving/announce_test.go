@@ -122,7 +122,8 @@ func TestWhatIsServedIsAnnouncedAtOnceAndWheneverItChanges(t *testing.T) {
 		s.AggregatedDiscoveryGroupManager.AddGroupVersion("apps", apidiscoveryv2.APIVersionDiscovery{Version: "v1"})
 		s.Handler.NonGoRestfulMux.Handle("/apis/apps/v1", http.NotFoundHandler())
 	})
-	first := got.await(t, func(*handshakev1.RoutesResponse) bool { return true })
+	// The second is of the signals that every path is installed.
+	first := got.await(t, func(m *handshakev1.RoutesResponse) bool { return m.GetGeneration() == 2 })
 	if !reflect.DeepEqual(groups(first), []string{"apps/v1"}) || !slices.Contains(first.GetListedPaths(), "/apis/apps/v1") {
 		t.Errorf("got %v", first)
 	}
