@@ -1,0 +1,67 @@
+package admission
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/goleak"
+	kubeoptions "k8s.io/kubernetes/pkg/kubeapiserver/options"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("k8s.io/component-base/metrics/prometheusextension.(*weightedHistogram).run"),
+		goleak.IgnoreTopFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"))
+}
+
+func parsed(t *testing.T, args ...string) (*Options, error) {
+	t.Helper()
+	o, fs := NewOptions(), pflag.NewFlagSet("tier", pflag.ContinueOnError)
+	o.AddFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o, o.Validate()
+}
+
+func TestPluginsRunInTheOrderOfKubeAPIServerAndAreOnAndOffAsThere(t *testing.T) {
+	ours, theirs := NewOptions().generic, kubeoptions.NewAdmissionOptions().GenericAdmission
+	last := -1
+	for _, name := range ours.RecommendedPluginOrder {
+		at := slices.Index(theirs.RecommendedPluginOrder, name)
+		if at <= last {
+			t.Errorf("%s is at %d there, and %d comes before it here", name, at, last)
+		}
+		last = at
+		if here, there := ours.DefaultOffPlugins.Has(name), theirs.DefaultOffPlugins.Has(name); here != there {
+			t.Errorf("%s is off here: %v, there: %v", name, here, there)
+		}
+	}
+	for _, name := range ours.Plugins.Registered() {
+		if !slices.Contains(ours.RecommendedPluginOrder, name) {
+			t.Errorf("%s has no place in the order", name)
+		}
+	}
+}
+
+func TestPluginsThatOnlyCoreHasAreCoresToJudge(t *testing.T) {
+	o, err := parsed(t, "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement,Nonsense", "--disable-admission-plugins=ServiceAccount,ResourceQuota")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := o.generic.EnablePlugins; !slices.Equal(got, []string{"OwnerReferencesPermissionEnforcement"}) {
+		t.Errorf("enabled are %v", got)
+	}
+	if got := o.generic.DisablePlugins; !slices.Equal(got, []string{"ResourceQuota"}) {
+		t.Errorf("disabled are %v", got)
+	}
+}
+
+func TestAPluginThatIsEnabledAndDisabledIsAMistake(t *testing.T) {
+	_, err := parsed(t, "--enable-admission-plugins=ResourceQuota", "--disable-admission-plugins=ResourceQuota")
+	if err == nil || !strings.Contains(err.Error(), "ResourceQuota") {
+		t.Errorf("got %v", err)
+	}
+}
