@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
-	"k8s.io/client-go/rest"
 
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authentication"
@@ -20,8 +19,7 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// Options are those flags of kube-apiserver that concern the head, and the
-// wiring.
+// Options are those flags of kube-apiserver that concern the head.
 type Options struct {
 	*serving.Options
 	SecureServing  *genericoptions.SecureServingOptions
@@ -32,8 +30,6 @@ type Options struct {
 	ProxyClientCertFile, ProxyClientKeyFile string
 	EnableAggregatorRouting                 bool
 	RejectForwardingRedirects               bool
-
-	WiringFile string
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -61,7 +57,6 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.ProxyClientKeyFile, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")
 	fs.BoolVar(&o.EnableAggregatorRouting, "enable-aggregator-routing", false, "Send requests to the endpoints of a Service, not to its cluster IP.")
 	fs.BoolVar(&o.RejectForwardingRedirects, "aggregator-reject-forwarding-redirect", true, "Do not pass redirects of aggregated API servers on to clients.")
-	fs.StringVar(&o.WiringFile, "wiring", "", "File that tells this process its listeners, its certificates and where the other tiers are.")
 }
 
 // Validate returns everything that is wrong with the options.
@@ -80,27 +75,12 @@ func (o *Options) Validate() error {
 // NewCommand returns the program of the aggregator tier.
 func NewCommand() *cobra.Command {
 	o := NewOptions()
-	cmd := &cobra.Command{
-		Use:   string(tier.Aggregator),
-		Short: "The head of the API server, as one tier of Triptych; started by the supervisor",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return Run(o, cmd.Flags()) },
-	}
-	o.AddFlags(cmd.Flags())
-	return cmd
+	return process.NewCommand(tier.Aggregator, "The head of the API server", o.AddFlags, o.Run)
 }
 
 // Run serves the tier until the process is told to stop.
-func Run(o *Options, flags *pflag.FlagSet) error {
-	if err := o.Activate(); err != nil {
-		return process.ConfigurationError{Err: err}
-	}
-	if err := o.Validate(); err != nil {
-		return process.ConfigurationError{Err: err}
-	}
-	// The tiers' own calls would log the warnings meant for users.
-	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	ctx, p, err := process.Start(tier.Aggregator, o.WiringFile, flags)
+func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
+	ctx, p, err := o.Start(tier.Aggregator, flags, wiring, o.Validate)
 	if err != nil {
 		return err
 	}

@@ -97,6 +97,7 @@ func (r *routes) table() *router.Table {
 		Self: tier.Aggregator, Own: own,
 		Legacy: tier.Core, OtherGroups: tier.Core, OtherPaths: tier.Core,
 		GroupVersions: map[string]tier.Name{}, Groups: map[string]tier.Name{},
+		OtherVersions: map[string]tier.Name{v1.GroupName: tier.Aggregator},
 	}
 	enter := func(d *delegate.Delegate) {
 		state, _ := d.Client.State()
@@ -106,8 +107,8 @@ func (r *routes) table() *router.Table {
 	}
 	enter(r.extensions)
 	enter(r.core)
-	t.GroupVersions["apiregistration.k8s.io/v1"] = tier.Aggregator
-	t.Groups["apiregistration.k8s.io"] = tier.Aggregator
+	t.GroupVersions[v1.GroupName+"/v1"] = tier.Aggregator
+	t.Groups[v1.GroupName] = tier.Aggregator
 	for _, s := range r.all() {
 		t.Groups[s.Spec.Group] = tier.Aggregator
 		if s.Spec.Service != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	"k8s.io/client-go/rest"
 	"k8s.io/component-base/cli/globalflag"
 	"k8s.io/component-base/logs"
 	kubeoptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
@@ -22,10 +21,9 @@ import (
 	"triptych.dev/triptych/internal/wiring"
 )
 
-// Options are all of kube-apiserver's and the wiring.
+// Options are all of kube-apiserver's.
 type Options struct {
 	*kubeoptions.ServerRunOptions
-	WiringFile string
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -40,30 +38,19 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	for _, set := range sets.FlagSets {
 		fs.AddFlagSet(set)
 	}
-	fs.StringVar(&o.WiringFile, "wiring", "", "File that tells this process its listeners, its certificates and where the other tiers are.")
 }
 
 // NewCommand returns the program of the core tier.
 func NewCommand() *cobra.Command {
 	o := NewOptions()
-	cmd := &cobra.Command{
-		Use:   string(tier.Core),
-		Short: "The Kubernetes API proper, as one tier of Triptych; started by the supervisor",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return Run(o, cmd.Flags()) },
-	}
-	o.AddFlags(cmd.Flags())
-	return cmd
+	return process.NewCommand(tier.Core, "The Kubernetes API proper", o.AddFlags, o.Run)
 }
 
 // Run serves the tier until the process is told to stop.
-func Run(o *Options, flags *pflag.FlagSet) error {
-	if err := o.common().Activate(); err != nil {
-		return process.ConfigurationError{Err: err}
-	}
-	// The tiers' own calls would log the warnings meant for users.
-	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	ctx, p, err := process.Start(tier.Core, o.WiringFile, flags)
+func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
+	// Upstream validates completed options, and completing needs the wiring.
+	later := func() error { return nil }
+	ctx, p, err := o.common().Start(tier.Core, flags, wiring, later)
 	if err != nil {
 		return err
 	}

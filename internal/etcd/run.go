@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"triptych.dev/triptych/internal/process"
 )
 
 // closeTimeout bounds the graceful stop. Streams are cut at once, so what is
@@ -25,7 +27,7 @@ var closeTimeout = 5 * time.Second
 // cannot mend is a process.ConfigurationError. Once it has failed, the process
 // must end: etcd does not clean up after a fatal error.
 func Run(ctx context.Context, o Options) error {
-	holdLifeline(o.Lifeline)
+	process.HoldLifeline(o.Lifeline)
 	o.complete()
 	if err := check(o); err != nil {
 		return err

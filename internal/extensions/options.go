@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	"k8s.io/client-go/rest"
 
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authorization"
@@ -16,13 +15,11 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// Options are those flags of kube-apiserver that concern extensions, and the
-// wiring.
+// Options are those flags of kube-apiserver that concern extensions.
 type Options struct {
 	*serving.Options
 	Authorization *authorization.Options
 	Admission     *admission.Options
-	WiringFile    string
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -39,7 +36,6 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Options.AddFlags(fs)
 	o.Authorization.AddFlags(fs)
 	o.Admission.AddFlags(fs)
-	fs.StringVar(&o.WiringFile, "wiring", "", "File that tells this process its listeners, its certificates and where the other tiers are.")
 }
 
 // Validate returns everything that is wrong with the options.
@@ -50,27 +46,12 @@ func (o *Options) Validate() error {
 // NewCommand returns the program of the extensions tier.
 func NewCommand() *cobra.Command {
 	o := NewOptions()
-	cmd := &cobra.Command{
-		Use:   string(tier.Extensions),
-		Short: "CustomResourceDefinitions and custom resources, as one tier of Triptych; started by the supervisor",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return Run(o, cmd.Flags()) },
-	}
-	o.AddFlags(cmd.Flags())
-	return cmd
+	return process.NewCommand(tier.Extensions, "CustomResourceDefinitions and custom resources", o.AddFlags, o.Run)
 }
 
 // Run serves the tier until the process is told to stop.
-func Run(o *Options, flags *pflag.FlagSet) error {
-	if err := o.Activate(); err != nil {
-		return process.ConfigurationError{Err: err}
-	}
-	if err := o.Validate(); err != nil {
-		return process.ConfigurationError{Err: err}
-	}
-	// The tiers' own calls would log the warnings meant for users.
-	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	ctx, p, err := process.Start(tier.Extensions, o.WiringFile, flags)
+func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
+	ctx, p, err := o.Start(tier.Extensions, flags, wiring, o.Validate)
 	if err != nil {
 		return err
 	}

@@ -7,11 +7,12 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// holdLifeline ends this process at once when the supervisor is gone, which
+// HoldLifeline ends this process at once when the supervisor is gone, which
 // shows as end of file on the inherited descriptor. Parent death signals alone
 // do not do: they fire when the forking thread ends, and changing the user
-// clears them. Ending at once loses nothing: what was acknowledged is in etcd.
-func holdLifeline(fd int) {
+// clears them. Ending at once loses nothing: what was acknowledged is on etcd's
+// disk. Zero is no lifeline.
+func HoldLifeline(fd int) {
 	if fd == 0 {
 		return
 	}

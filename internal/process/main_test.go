@@ -20,7 +20,7 @@ const orphanVariable = "TRIPTYCH_TEST_ORPHAN"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(orphanVariable) != "" {
-		holdLifeline(3)
+		HoldLifeline(3)
 		os.Stdout.WriteString("alive\n")
 		select {}
 	}

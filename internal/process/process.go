@@ -52,7 +52,7 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	if err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
-	holdLifeline(w.Lifeline)
+	HoldLifeline(w.Lifeline)
 	settings, all, err := Settings(flags)
 	if err != nil {
 		return nil, nil, ConfigurationError{err}

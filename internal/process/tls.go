@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"strings"
 
 	"k8s.io/client-go/rest"
 
@@ -62,12 +63,20 @@ func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 			KeyFile:    p.Wiring.PKI.Self.Key,
 			ServerName: identity.ServerName(to),
 		},
+		UserAgent:     userAgent(),
 		ContentConfig: rest.ContentConfig{ContentType: "application/vnd.kubernetes.protobuf"},
 		// The tiers are one control plane: none throttles another, and on
 		// loopback compressing costs more than it saves.
 		QPS:                -1,
 		DisableCompression: true,
 	}
+}
+
+// userAgent is kube-apiserver's, whatever this binary is called: field managers
+// are named after it, and audit logs show it.
+func userAgent() string {
+	_, version, _ := strings.Cut(rest.DefaultKubernetesUserAgent(), "/")
+	return "kube-apiserver/" + version
 }
 
 // Watch returns a client of the named tier's handshake. The caller runs it.

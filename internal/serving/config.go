@@ -27,6 +27,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/component-base/cli/flag"
 	openapicommon "k8s.io/kube-openapi/pkg/common"
+	"k8s.io/kube-openapi/pkg/spec3"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
@@ -141,7 +143,16 @@ func addOpenAPI(c *genericapiserver.Config, kind Kind) {
 	c.OpenAPIConfig.Info.Title = "Kubernetes"
 	c.OpenAPIV3Config = genericapiserver.DefaultOpenAPIV3Config(definitions, namer)
 	c.OpenAPIV3Config.Info.Title = "Kubernetes"
+	// Clients show tokens to the head; the documents of all tiers say so.
+	c.OpenAPIConfig.SecurityDefinitions = &spec.SecurityDefinitions{"BearerToken": {SecuritySchemeProps: spec.SecuritySchemeProps{
+		Type: "apiKey", Name: "authorization", In: "header", Description: bearerToken,
+	}}}
+	c.OpenAPIV3Config.SecuritySchemes = spec3.SecuritySchemes{"BearerToken": {SecuritySchemeProps: spec3.SecuritySchemeProps{
+		Type: "apiKey", Name: "authorization", In: "header", Description: bearerToken,
+	}}}
 }
+
+const bearerToken = "Bearer Token authentication"
 
 // advertise has every tier name the head's address as the API server's: it
 // stands in discovery documents and in the kubernetes Service.
