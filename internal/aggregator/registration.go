@@ -25,7 +25,6 @@ import (
 
 	"triptych.dev/triptych/internal/delegate"
 	"triptych.dev/triptych/internal/handshake"
-	"triptych.dev/triptych/internal/tier"
 )
 
 // registrar is the part of upstream's controller that registration uses.
@@ -93,7 +92,7 @@ func (r *registration) run(ctx context.Context) {
 	// it must not start before extensions has said what there is.
 	bounded, cancel := context.WithDeadline(ctx, r.deadline)
 	defer cancel()
-	state, err := r.extensions.Client.Wait(bounded, complete)
+	state, err := r.extensions.Client.Wait(bounded, handshake.Complete)
 	if err == nil {
 		r.sync(state)
 	} else {
@@ -102,7 +101,7 @@ func (r *registration) run(ctx context.Context) {
 	go r.registrar.Run(5, ctx.Done())
 	for ctx.Err() == nil {
 		state, changed := r.extensions.Client.State()
-		if complete(state) {
+		if handshake.Complete(state) {
 			r.sync(state)
 		}
 		select {
@@ -110,11 +109,6 @@ func (r *registration) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// complete tells that extensions lives and has announced all it serves.
-func complete(s handshake.State) bool {
-	return s.Connected && handshake.At(tier.Prepared)(s) && s.Routes.GetComplete()
 }
 
 func (r *registration) sync(state handshake.State) {

@@ -172,18 +172,18 @@ func TestWithoutExtensionsTheAPIServicesOfAnEarlierLifeStay(t *testing.T) {
 
 func TestOnlyALivingTiersWholeAnnouncementIsComplete(t *testing.T) {
 	extensions := start(t, newPKI(t), tier.Extensions)
-	if state, _ := extensions.Client.State(); complete(state) {
+	if state, _ := extensions.Client.State(); handshake.Complete(state) {
 		t.Error("complete before it was heard of")
 	}
-	if complete(extensions.tell(false, "one.org")) {
+	if handshake.Complete(extensions.tell(false, "one.org")) {
 		t.Error("an incomplete one")
 	}
 	state := extensions.tell(true, "one.org")
-	if !complete(state) {
+	if !handshake.Complete(state) {
 		t.Error("a complete one is not")
 	}
 	state.Connected = false
-	if complete(state) {
+	if handshake.Complete(state) {
 		t.Error("of the dead")
 	}
 }

@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -32,11 +33,13 @@ type routes struct {
 	core, extensions *delegate.Delegate
 	router           *router.Router
 	services         listers.APIServiceLister
+	servicesSynced   cache.InformerSynced
 	servicesChanged  chan struct{}
+	wasReady         func() bool
 }
 
-func newRoutes(core, extensions *delegate.Delegate) *routes {
-	return &routes{core: core, extensions: extensions, servicesChanged: make(chan struct{}, 1)}
+func newRoutes(core, extensions *delegate.Delegate, wasReady func() bool) *routes {
+	return &routes{core: core, extensions: extensions, servicesChanged: make(chan struct{}, 1), wasReady: wasReady}
 }
 
 // chain returns a genericapiserver.Config.BuildHandlerChainFunc.
@@ -45,7 +48,8 @@ func (r *routes) chain(clients authenticator.Request, synced func() bool) func(h
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
 		r.router = router.New(r.table(), map[tier.Name]http.Handler{
-			tier.Aggregator: serving.WithSynced(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced),
+			tier.Aggregator: r.withWholeAPI(serving.WithKnown(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced)),
+			unknown:         http.HandlerFunc(notYet),
 			tier.Core:       serving.WithDelegation(r.core, &here, authentication.VerdictAuthenticator),
 			tier.Extensions: serving.WithDelegation(r.extensions, &here, authentication.VerdictAuthenticator),
 		})
@@ -56,15 +60,9 @@ func (r *routes) chain(clients authenticator.Request, synced func() bool) func(h
 // follow keeps the table up to date from now on.
 func (r *routes) follow(server *apiserver.APIAggregator) error {
 	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
-	r.services = informer.Lister()
-	notify := func(any) {
-		select {
-		case r.servicesChanged <- struct{}{}:
-		default:
-		}
-	}
+	r.services, r.servicesSynced = informer.Lister(), informer.Informer().HasSynced
 	_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: notify, DeleteFunc: notify, UpdateFunc: func(_, obj any) { notify(obj) },
+		AddFunc: func(any) { r.notify() }, DeleteFunc: func(any) { r.notify() }, UpdateFunc: func(_, _ any) { r.notify() },
 	})
 	if err != nil {
 		return err
@@ -75,7 +73,20 @@ func (r *routes) follow(server *apiserver.APIAggregator) error {
 	})
 }
 
+func (r *routes) notify() {
+	select {
+	case r.servicesChanged <- struct{}{}:
+	default: // a table that is due will see this change too
+	}
+}
+
 func (r *routes) run(ctx context.Context) {
+	// Without APIServices nothing ever notifies.
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), r.servicesSynced) {
+			r.notify()
+		}
+	}()
 	for ctx.Err() == nil {
 		_, coreChanged := r.core.Client.State()
 		_, extensionsChanged := r.extensions.Client.State()
@@ -89,6 +100,31 @@ func (r *routes) run(ctx context.Context) {
 	}
 }
 
+// unknown stands for the tier that serves a group, while the head has not read
+// which APIServices there are: none that it could name would do.
+const unknown = tier.Name("")
+
+func notYet(w http.ResponseWriter, r *http.Request) {
+	serving.Unavailable(w, r, "the head is starting and does not know every API yet")
+}
+
+// withWholeAPI answers 503 for everything about APIs until the head is ready for
+// the first time. Before, discovery documents lack groups that exist, and whoever
+// deletes by them (the garbage collector, the namespace controller) takes that
+// for the truth. The tiers' own calls pass, but for discovery.
+func (r *routes) withWholeAPI(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		path := strings.Trim(req.URL.Path, "/")
+		kind, _, _ := strings.Cut(path, "/")
+		discovery := kind == "apis" && strings.Count(path, "/") < 2
+		if (kind == "apis" || kind == "openapi") && !r.wasReady() && (discovery || !serving.OfTier(req.Context())) {
+			notYet(w, req)
+			return
+		}
+		handler.ServeHTTP(w, req)
+	})
+}
+
 // table enters what wins last: extensions, then core, whose built-in group
 // versions nobody who may create a CRD can take, then APIServices, whose writers
 // may redirect any group, as in kube-apiserver.
@@ -98,6 +134,9 @@ func (r *routes) table() *router.Table {
 		Legacy: tier.Core, OtherGroups: tier.Core, OtherPaths: tier.Core,
 		GroupVersions: map[string]tier.Name{}, Groups: map[string]tier.Name{},
 		OtherVersions: map[string]tier.Name{v1.GroupName: tier.Aggregator},
+	}
+	if r.servicesSynced == nil || !r.servicesSynced() {
+		t.OtherGroups = unknown
 	}
 	enter := func(d *delegate.Delegate) {
 		state, _ := d.Client.State()

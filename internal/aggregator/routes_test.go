@@ -22,11 +22,12 @@ func TestAPIServicesWinOverCoreAndCoreOverExtensions(t *testing.T) {
 	core, extensions := start(t, paths, tier.Core), start(t, paths, tier.Extensions)
 	core.tell(true, "apps", "batch")
 	extensions.tell(true, "apps", "example.org", "taken.org")
-	r := newRoutes(core.Delegate, extensions.Delegate)
+	r := newRoutes(core.Delegate, extensions.Delegate, yes)
 	r.services = listing(t,
 		registered("apps", "v1", "onstart", nil), registered("example.org", "v1", "true", nil),
 		registered("batch", "v1", "", &v1.ServiceReference{Name: "mine"}), registered("taken.org", "v1", "", &v1.ServiceReference{Name: "mine"}),
 		registered("metrics.k8s.io", "v1", "", &v1.ServiceReference{Name: "metrics"}))
+	r.servicesSynced = yes
 	for _, when := range []string{"while they live", "while both are away"} {
 		table := r.table()
 		for path, want := range map[string]tier.Name{
@@ -65,12 +66,67 @@ func TestAPIServicesWinOverCoreAndCoreOverExtensions(t *testing.T) {
 	}
 }
 
+func yes() bool { return true }
+
+// A 404 here would be acted on: the group may be an aggregated one.
+func TestAnUnknownGroupIsUnavailableUntilAPIServicesAreRead(t *testing.T) {
+	paths := newPKI(t)
+	core, extensions := start(t, paths, tier.Core), start(t, paths, tier.Extensions)
+	core.tell(true, "apps")
+	extensions.tell(true, "example.org")
+	read := false
+	r := newRoutes(core.Delegate, extensions.Delegate, yes)
+	r.services, r.servicesSynced = listing(t), func() bool { return read }
+	for path, want := range map[string]tier.Name{
+		"/apis/metrics.k8s.io/v1/nodes": unknown,
+		"/apis/apps/v1/deployments":     tier.Core,
+		"/apis/example.org/v1/things":   tier.Extensions,
+		"/api/v1/pods":                  tier.Core,
+	} {
+		if got := r.table().Owner(path); got != want {
+			t.Errorf("%s is served by %q, want %q", path, got, want)
+		}
+	}
+	read = true
+	if got := r.table().Owner("/apis/metrics.k8s.io/v1/nodes"); got != tier.Core {
+		t.Errorf("once they are read: got %q, want core", got)
+	}
+}
+
+func TestTheAPIIsUnavailableUntilTheHeadWasReady(t *testing.T) {
+	ready := false
+	r := newRoutes(nil, nil, func() bool { return ready })
+	handler := r.withWholeAPI(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }))
+	get := func(path string) int {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", path)
+		}
+		return w.Code
+	}
+	for _, path := range []string{"/apis", "/apis/", "/apis/apps", "/apis/apps/", "/apis/metrics.k8s.io/v1/nodes", "/openapi/v3"} {
+		if got := get(path); got != http.StatusServiceUnavailable {
+			t.Errorf("%s: got %d, want 503", path, got)
+		}
+	}
+	for _, path := range []string{"/readyz", "/livez/etcd", "/version", "/apisfoo"} {
+		if got := get(path); got != http.StatusAccepted {
+			t.Errorf("%s: got %d, want it served", path, got)
+		}
+	}
+	ready = true
+	if got := get("/apis"); got != http.StatusAccepted {
+		t.Errorf("once ready: got %d", got)
+	}
+}
+
 func TestNobodyTakesTheHeadsOwnGroup(t *testing.T) {
 	paths := newPKI(t)
 	core, extensions := start(t, paths, tier.Core), start(t, paths, tier.Extensions)
 	core.tell(true, "apiregistration.k8s.io")
 	extensions.tell(true, "apiregistration.k8s.io")
-	table := newRoutes(core.Delegate, extensions.Delegate).table()
+	table := newRoutes(core.Delegate, extensions.Delegate, yes).table()
 	if got := table.Owner("/apis/apiregistration.k8s.io/v1/apiservices"); got != tier.Aggregator {
 		t.Errorf("it is served by %s", got)
 	}

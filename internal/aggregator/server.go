@@ -44,7 +44,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	routes := newRoutes(core, extensions)
+	routes := newRoutes(core, extensions, p.WasReady)
 	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory))
 	p.Listen()
 	p.Reach(tier.Configured)
@@ -99,7 +99,9 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 		go func() {
 			feed := delegate.NewFeed(extensions, ofExtensions)
 			if cache.WaitForCacheSync(ctx.Done(), synced) {
-				feed.Recall(remembered(lister))
+				recalled := remembered(lister)
+				feed.Recall(recalled)
+				extensions.RecallOpenAPI(recalled)
 			}
 			feed.Run(ctx)
 		}()

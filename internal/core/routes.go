@@ -17,18 +17,22 @@ import (
 // routes tells core's own group versions from all others, which are extensions'.
 type routes struct {
 	extensions *delegate.Delegate
-	routers    []*router.Router
+	// ready tells whether core was ready once: it then knows what it needs to
+	// judge users, be it their roles or the pods of a node.
+	ready   func() bool
+	routers []*router.Router
 	// known is closed when there is a table. Nothing is served before.
 	known chan struct{}
 }
 
-func newRoutes(extensions *delegate.Delegate) *routes {
-	return &routes{extensions: extensions, known: make(chan struct{})}
+func newRoutes(extensions *delegate.Delegate, ready func() bool) *routes {
+	return &routes{extensions: extensions, ready: ready, known: make(chan struct{})}
 }
 
 // chain implements genericapiserver.Config.BuildHandlerChainFunc.
 func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
-	asked := r.router(serving.InnerChain(apiHandler, c), serving.WithDelegation(r.extensions, c, serving.InnerAuthenticator))
+	own := serving.WithKnown(serving.InnerChain(apiHandler, c), r.ready)
+	asked := r.router(own, serving.WithDelegation(r.extensions, c, serving.InnerAuthenticator))
 	judged := r.router(apiHandler, r.extensions.Judged())
 	return serving.WithIdentity(serving.WithJudged(asked, judged, c))
 }

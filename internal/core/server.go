@@ -34,9 +34,9 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	routes := newRoutes(extensions)
+	routes := newRoutes(extensions, p.WasReady)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
-	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication))
+	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.WasReady))
 	p.Listen()
 	p.Reach(tier.Configured)
 

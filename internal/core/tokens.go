@@ -23,14 +23,20 @@ import (
 type tokens struct {
 	handshakev1.UnimplementedAuthenticatorServer
 	authentication genericapiserver.AuthenticationInfo
+	// ready tells whether core was ready once. Before, upstream's authenticators
+	// look for Secrets and ServiceAccounts in empty caches, and say no.
+	ready func() bool
 }
 
-func newTokens(authentication genericapiserver.AuthenticationInfo) *tokens {
-	return &tokens{authentication: authentication}
+func newTokens(authentication genericapiserver.AuthenticationInfo, ready func() bool) *tokens {
+	return &tokens{authentication: authentication, ready: ready}
 }
 
 // Authenticate implements handshakev1.AuthenticatorServer.
 func (t *tokens) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error) {
+	if !t.ready() {
+		return nil, status.Error(codes.Unavailable, "core is starting")
+	}
 	if t.authentication.Authenticator == nil {
 		return nil, status.Error(codes.FailedPrecondition, "no authenticator is configured")
 	}

@@ -19,6 +19,23 @@ import (
 	"triptych.dev/triptych/internal/identity"
 )
 
+func yes() bool { return true }
+
+// Upstream's authenticators answer from caches that are empty at first: what
+// they say then would be a 401 for good tokens.
+func TestNoTokenIsJudgedBeforeCoreIsReady(t *testing.T) {
+	asked := false
+	answer, err := newTokens(genericapiserver.AuthenticationInfo{
+		Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+			asked = true
+			return nil, false, nil
+		}),
+	}, func() bool { return false }).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "x"})
+	if answer != nil || status.Code(err) != codes.Unavailable || asked {
+		t.Errorf("got %v, %v, asked %t", answer, err, asked)
+	}
+}
+
 // judge is what upstream's authenticator makes of a request.
 type judge func(*http.Request) (*authenticator.Response, bool, error)
 
@@ -26,7 +43,7 @@ func ask(t *testing.T, own []string, f judge) *handshakev1.AuthenticateResponse 
 	t.Helper()
 	answer, err := newTokens(genericapiserver.AuthenticationInfo{
 		APIAudiences: own, Authenticator: authenticator.RequestFunc(f),
-	}).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "secret"})
+	}, yes).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +123,7 @@ func TestWhichAudiencesAreTheAPIs(t *testing.T) {
 
 // An answer would be taken for a verdict.
 func TestWithoutAnAuthenticatorNothingCouldBeFoundOut(t *testing.T) {
-	answer, err := newTokens(genericapiserver.AuthenticationInfo{}).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "x"})
+	answer, err := newTokens(genericapiserver.AuthenticationInfo{}, yes).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "x"})
 	if answer != nil || status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("got %v, %v", answer, err)
 	}

@@ -87,12 +87,26 @@ func TestGroupsOfALostDelegateAreStaleAndNeverDropped(t *testing.T) {
 	wantFreshness(t, "while it is away", document(), freshness{"one.org/v1": stale, "two.org/v1": stale})
 
 	second := e.live("second")
+	// What it says now is nothing, and what is known to be complete was the first's.
+	second.SetDiscovery(func() ([]byte, error) { return []byte("{}"), nil })
 	feed.follow(t.Context(), e.wait("the second life", func(s handshake.State) bool { return s.Connected }))
 	wantFreshness(t, "while it starts", document(), freshness{"one.org/v1": stale, "two.org/v1": stale})
 	e.tell(second, feed, false, "one.org")
 	wantFreshness(t, "while not all is told", document(), freshness{"one.org/v1": current, "two.org/v1": stale})
 	e.tell(second, feed, true, "one.org", "two.org")
 	wantFreshness(t, "when it is back", document(), freshness{"one.org/v1": current, "two.org/v1": current})
+}
+
+// The connection broke, and the process is the same that it was.
+func TestGroupsAreCurrentAgainWhenTheSameProcessIsBack(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	e.tell(e.live("first"), feed, true, "one.org")
+	state, _ := e.Client.State()
+	feed.follow(t.Context(), handshake.State{Description: state.Description, Routes: state.Routes})
+	wantFreshness(t, "while it is away", document(), freshness{"one.org/v1": stale})
+	feed.follow(t.Context(), state)
+	wantFreshness(t, "when it is back", document(), freshness{"one.org/v1": current})
 }
 
 func TestAGroupIsRemovedOnlyByACompleteAnnouncement(t *testing.T) {

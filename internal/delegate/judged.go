@@ -2,14 +2,17 @@ package delegate
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
 	"strings"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/util/responsewriter"
+	"k8s.io/kube-openapi/pkg/handler3"
 
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/serving"
@@ -23,11 +26,11 @@ import (
 func (d *Delegate) endOfChain() http.Handler {
 	forward := d.Judged()
 	download := inMemory(forward)
-	root := &remembered{handler: download}
+	d.openAPI.handler = download
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == openAPIRoot:
-			root.ServeHTTP(w, r)
+			d.openAPI.ServeHTTP(w, r)
 		case strings.HasPrefix(r.URL.Path, "/openapi/"):
 			download.ServeHTTP(w, r)
 		default:
@@ -57,14 +60,16 @@ func (d *Delegate) Judged() http.Handler {
 // openAPIRoot lists the OpenAPI v3 documents there are.
 const openAPIRoot = "/openapi/v3"
 
-// remembered answers with the last good answer while there is no new one.
+// remembered answers with the last good answer while there is no new one, and
+// while the delegate starts, whose answer then lacks what it does not serve yet.
 //
 // Upstream's aggregator asks each delegate for its OpenAPI root at start and
 // every second. A failure makes it ask ever less often, up to an hour apart, and
 // a 404 makes it never ask again: the schemas of custom resources would be gone
-// long after extensions is back.
+// long after extensions is back. What the root lacks is a 404 to clients.
 type remembered struct {
-	handler http.Handler
+	handler  http.Handler
+	complete func() bool
 
 	mu     sync.Mutex
 	header http.Header
@@ -72,18 +77,45 @@ type remembered struct {
 }
 
 func (m *remembered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer := responsewriter.NewInMemoryResponseWriter()
-	m.handler.ServeHTTP(answer, r)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.body == nil || m.complete() {
+		m.ask(r)
+	}
+	header, body := m.header, m.body
+	if body == nil {
+		header, body = http.Header{"Content-Type": {"application/json"}}, []byte(`{"paths":{}}`)
+	}
+	maps.Copy(w.Header(), header)
+	_, _ = w.Write(body)
+}
+
+func (m *remembered) ask(r *http.Request) {
+	answer := responsewriter.NewInMemoryResponseWriter()
+	m.handler.ServeHTTP(answer, r)
 	if answer.RespCode() == http.StatusOK {
 		m.header, m.body = answer.Header().Clone(), bytes.Clone(answer.Data())
 	}
-	if m.body == nil {
-		m.header, m.body = http.Header{"Content-Type": {"application/json"}}, []byte(`{"paths":{}}`)
+}
+
+// RecallOpenAPI lists documents for group versions that are known from another
+// life of this process, unless the delegate has told what there is: asking for
+// one is then a 503 and not a 404.
+func (d *Delegate) RecallOpenAPI(groupVersions []metav1.GroupVersion) {
+	root := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
+	for _, gv := range groupVersions {
+		path := "apis/" + gv.Group + "/" + gv.Version
+		root.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: openAPIRoot + "/" + path}
 	}
-	maps.Copy(w.Header(), m.header)
-	_, _ = w.Write(m.body)
+	body, err := json.Marshal(root)
+	if err != nil {
+		return // strings do not fail to encode
+	}
+	d.openAPI.mu.Lock()
+	defer d.openAPI.mu.Unlock()
+	if d.openAPI.body == nil || !d.openAPI.complete() {
+		d.openAPI.header, d.openAPI.body = http.Header{"Content-Type": {"application/json"}}, body
+	}
 }
 
 // inMemory turns an answer that breaks off into one that failed: upstream's

@@ -6,13 +6,16 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
+	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/serving"
@@ -76,12 +79,38 @@ func TestTheOpenAPIRootIsRememberedWhileTheDelegateIsAway(t *testing.T) {
 	want("while it is there", first)
 	e.lose(l)
 	want("while it is away", first)
-	e.prepared(e.live("second"))
+	l = e.live("second")
+	e.prepared(l)
+	document = `{"paths":{}}`
+	want("while it starts, when it lacks what it does not serve yet", first)
+	l.Publish(&handshakev1.RoutesResponse{Complete: true})
+	e.wait("its whole announcement", handshake.Complete)
 	for code = range map[int]bool{http.StatusNotFound: true, http.StatusInternalServerError: true, http.StatusServiceUnavailable: true} {
 		want("while it cannot say", first)
 	}
 	code, document = http.StatusOK, second
 	want("when it says another thing", second)
+}
+
+func TestWhatAnotherLifeKnewIsListedUntilTheDelegateTells(t *testing.T) {
+	e := newExtensions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"paths":{}}`) }))
+	end := e.Target(nil).UnprotectedHandler()
+	recalled := []metav1.GroupVersion{{Group: "example.org", Version: "v1"}}
+	e.RecallOpenAPI(recalled)
+	if got := call(end, asJane(openAPIRoot)).Body.String(); !strings.Contains(got, `"apis/example.org/v1"`) {
+		t.Errorf("while it is away: %s", got)
+	}
+	l := e.live("first")
+	e.prepared(l)
+	l.Publish(&handshakev1.RoutesResponse{Complete: true})
+	e.wait("its whole announcement", handshake.Complete)
+	if got := call(end, asJane(openAPIRoot)).Body.String(); got != `{"paths":{}}` {
+		t.Errorf("when it tells: %s", got)
+	}
+	e.RecallOpenAPI(recalled)
+	if got := call(end, asJane(openAPIRoot)).Body.String(); got != `{"paths":{}}` {
+		t.Errorf("recalled too late: %s", got)
+	}
 }
 
 func TestOtherOpenAPIDocumentsFailAsTheyDo(t *testing.T) {

@@ -23,7 +23,7 @@ import (
 )
 
 // newConfig takes the options to the configuration of upstream's server.
-func newConfig(p *process.Process, o *Options) (*serving.Base, *apiserver.Config, error) {
+func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 	metricsfeatures.ApplyFeatureGates(utilfeature.DefaultFeatureGate)
 	o.Metrics.Apply()
 	addCodec(o)
@@ -35,26 +35,26 @@ func newConfig(p *process.Process, o *Options) (*serving.Base, *apiserver.Config
 		Resources: apiserver.DefaultAPIResourceConfigSource(),
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c := base.Config
 	if err := o.Etcd.ApplyTo(c); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := o.Audit.ApplyTo(c); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.
 	whole := p.ClientConfig(tier.Aggregator)
 	resolver := services.NewResolver(base.Informers, whole.Host)
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, c.EgressSelector, whole, c.TracerProvider)
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return base, &apiserver.Config{
+	return &apiserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: *c, SharedInformerFactory: base.Informers},
 		ExtraConfig: apiserver.ExtraConfig{
 			CRDRESTOptionsGetter: apiextensionsoptions.NewCRDRESTOptionsGetter(*o.Etcd, c.ResourceTransformers, c.StorageObjectCountTracker),

@@ -24,13 +24,12 @@ var peers = serving.Peers{
 }
 
 func run(ctx context.Context, p *process.Process, o *Options) error {
-	base, config, err := newConfig(p, o)
+	config, err := newConfig(p, o)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	synced := serving.RightsSynced(base.Informers)
 	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
-		asked := serving.WithSynced(serving.InnerChain(apiHandler, c), synced)
+		asked := serving.WithKnown(serving.InnerChain(apiHandler, c), p.WasReady)
 		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, c))
 	}
 	p.Listen()

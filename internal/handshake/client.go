@@ -221,6 +221,12 @@ func (s State) current() bool {
 	return s.Routes != nil && s.Routes.GetIncarnation() == s.Description.GetIncarnation()
 }
 
+// Complete is a condition for Wait: the process lives and has announced all that
+// it will serve of its own accord.
+func Complete(s State) bool {
+	return s.Connected && At(tier.Prepared)(s) && s.Routes.GetComplete()
+}
+
 // Available returns nil when the process may be sent requests, else why not.
 // It is called for every request and does not block.
 func (c *Client) Available() error {

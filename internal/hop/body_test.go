@@ -99,6 +99,44 @@ func TestConnectionIsReusedAfterWholeExchanges(t *testing.T) {
 	}
 }
 
+// What the server has not read when it answers it may not read at all.
+func TestConnectionIsNotReusedAfterLargeBodies(t *testing.T) {
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
+	for size, idle := range map[int]int{maxReusedBody: 1, maxReusedBody + 1: 0} {
+		f.forwarder.DelegateLost()
+		resp, err := f.http1().Post(f.URL, "", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		eventually(t, "the connection is released", func() bool { return f.forwarder.pool.size() == idle && f.forwarder.pool.idleCount() == idle })
+	}
+}
+
+// A delegate that wants the connection closed may do so at any time.
+func TestConnectionIsNotReusedAgainstTheDelegatesWish(t *testing.T) {
+	s := startScripted(t, func(c *tls.Conn, n int) {
+		r := bufio.NewReader(c)
+		for {
+			if _, err := http.ReadRequest(r); err != nil {
+				return
+			}
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n")
+		}
+	})
+	f := s.front(t, nil)
+	for range 3 {
+		resp, err := f.http1().Post(f.URL, "", nil)
+		if err != nil || resp.Header["Connection"] != nil {
+			t.Fatalf("%v %v", resp, err)
+		}
+		resp.Body.Close()
+	}
+	if n := s.count.Load(); n != 3 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 func TestExpectContinue(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		t.Run(fmt.Sprint(wanted), func(t *testing.T) {
@@ -228,11 +266,20 @@ func TestBodyThatCannotBeRead(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 	})
 	limited := startFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, 10)
+		if r.URL.Path == "/short" {
+			r.Body = io.NopCloser(io.LimitReader(r.Body, 10))
+		} else {
+			r.Body = http.MaxBytesReader(w, r.Body, 10)
+		}
 		f.forwarder.ServeHTTP(w, r)
 	}))
-	for _, body := range []io.Reader{strings.NewReader("12345678901"), io.MultiReader(strings.NewReader("12345678901"))} {
-		resp, err := clientOf(limited, false).Post(limited.URL, "", body)
+	const body = "12345678901"
+	for path, body := range map[string]io.Reader{
+		"/":        strings.NewReader(body),
+		"/chunked": io.MultiReader(strings.NewReader(body)),
+		"/short":   strings.NewReader(body),
+	} {
+		resp, err := clientOf(limited, false).Post(limited.URL+path, "", body)
 		if err != nil || resp.StatusCode != 400 {
 			t.Fatalf("%v %v", resp, err)
 		}

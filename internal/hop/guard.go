@@ -30,7 +30,6 @@ type guard struct {
 
 	mu      sync.Mutex
 	conn    *conn // what the exchange waits on at the delegate's side
-	reading bool  // somebody may wait for the client's body
 	begun   bool  // the client has seen the status
 	over    bool  // the handler returns: the client's side is out of reach
 	cause   error
@@ -78,9 +77,6 @@ func (g *guard) cut(cause error) {
 	if g.conn != nil {
 		g.conn.abort()
 	}
-	if g.reading {
-		_ = g.client.SetReadDeadline(past)
-	}
 	if g.begun && cause != ErrEnd {
 		_ = g.client.SetWriteDeadline(past)
 	}
@@ -92,13 +88,6 @@ func (g *guard) watch(c *conn) error {
 	defer g.mu.Unlock()
 	g.conn = c
 	return g.cause
-}
-
-// read marks that the client's body is being read.
-func (g *guard) read() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.reading = true
 }
 
 // begin marks that the client is about to see a status; it fails when the

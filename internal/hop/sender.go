@@ -48,7 +48,6 @@ func (x *exchange) send(c *conn) {
 }
 
 func (x *exchange) startSender() {
-	x.guard.read()
 	// Without it net/http would wait for the body before it sends an answer.
 	_ = x.guard.client.EnableFullDuplex()
 	x.sender.done = make(chan struct{})

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ type Process struct {
 	listener net.Listener
 	settings map[string]string
 	born     time.Time
+	wasReady atomic.Bool
 }
 
 // Start loads the wiring at path and makes the handshake's server, which Listen
@@ -101,8 +103,14 @@ func (p *Process) Listen() {
 	}()
 }
 
+// WasReady tells whether the process has been ready once.
+func (p *Process) WasReady() bool { return p.wasReady.Load() }
+
 // Reach reports stage to whoever watches, and to the log.
 func (p *Process) Reach(stage tier.Stage) {
+	if stage == tier.Ready {
+		p.wasReady.Store(true)
+	}
 	p.Handshake.Reach(stage)
 	klog.InfoS("Stage reached", "stage", stage, "after", time.Since(p.born).Round(time.Millisecond))
 }

@@ -41,15 +41,16 @@ func WithJudged(chain, judged http.Handler, c *genericapiserver.Config) http.Han
 	})
 }
 
-// WithSynced answers 503 while the rights of users are not known yet: a 403
-// would be a lie that controllers act on. The tiers' own calls pass, because
-// what they ask for is how the rights become known.
-func WithSynced(handler http.Handler, synced func() bool) http.Handler {
+// WithKnown answers 503 while known says that the process does not know yet what
+// it needs to judge users: their rights, or the objects that rights depend on. A
+// 403 would be a lie that controllers act on. The tiers' own calls pass, because
+// what they ask for is how it becomes known.
+func WithKnown(handler http.Handler, known func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if id, ok := CallerFrom(r.Context()); synced() || (ok && id.User == selfUser) {
+		if known() || OfTier(r.Context()) {
 			handler.ServeHTTP(w, r)
 			return
 		}
-		Unavailable(w, r, "the rights of users are not known yet")
+		Unavailable(w, r, "the tier is starting and does not know the rights of users yet")
 	})
 }

@@ -83,7 +83,7 @@ func TestTheInnerChainLeavesTheConfigurationOfOthersAlone(t *testing.T) {
 
 func TestUsersWaitUntilTheirRightsAreKnownAndTiersDoNot(t *testing.T) {
 	known := false
-	handler := WithSynced(named(http.StatusAccepted), func() bool { return known })
+	handler := WithKnown(named(http.StatusAccepted), func() bool { return known })
 	jane := &user.DefaultInfo{Name: "jane"}
 	// Who only looks like a tier is none: names come from clients.
 	namesake := &user.DefaultInfo{Name: selfUser.Name, Groups: selfUser.Groups}

@@ -64,6 +64,12 @@ var selfUser = &user.DefaultInfo{
 	Groups: []string{user.AllAuthenticated, user.SystemPrivilegedGroup},
 }
 
+// OfTier tells whether a request is a call that a tier makes as itself.
+func OfTier(ctx context.Context) bool {
+	id, ok := CallerFrom(ctx)
+	return ok && id.User == selfUser
+}
+
 // InnerAuthenticator authenticates what came in over an inner listener by what
 // WithIdentity found, and nothing else.
 var InnerAuthenticator authenticator.RequestFunc = func(r *http.Request) (*authenticator.Response, bool, error) {
