@@ -28,11 +28,11 @@ var past = time.Unix(1, 0)
 type guard struct {
 	client *http.ResponseController
 
-	mu      sync.Mutex
-	conn    *conn // what the exchange waits on at the delegate's side
-	begun   bool  // the client has seen the status
-	over    bool  // the handler returns: the client's side is out of reach
-	cause   error
+	mu    sync.Mutex
+	conn  *conn // what the exchange waits on at the delegate's side
+	begun bool  // the client has seen the status
+	over  bool  // the handler returns: the client's side is out of reach
+	cause error
 
 	stops [2]func() bool
 }

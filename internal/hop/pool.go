@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -114,6 +115,7 @@ func (p *pool) keep(c *conn) bool {
 		return false
 	}
 	c.idleSince = time.Now()
+	clear(c.fields) // do not hold on to the last answer's header
 	p.idle = append(p.idle, c)
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(clientIdleTimeout, p.expire)
@@ -137,8 +139,8 @@ func (p *pool) expire() {
 	for n < len(p.idle) && !p.idle[n].idleSince.After(limit) {
 		n++
 	}
-	old := append([]*conn(nil), p.idle[:n]...)
-	p.idle = append(p.idle[:0], p.idle[n:]...)
+	old := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
 	p.sweep = nil
 	if len(p.idle) > 0 {
 		p.sweep = time.AfterFunc(p.idle[0].idleSince.Sub(limit), p.expire)
