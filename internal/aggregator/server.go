@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
@@ -71,7 +72,7 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return nil, err
 	}
-	if err := core.WaitFor(ctx, tier.Prepared); err != nil {
+	if err := awaitCore(ctx, core, config); err != nil {
 		return nil, err
 	}
 	server, err := config.Complete().NewWithDelegate(core.Target(extensions.Target(nil)))
@@ -87,6 +88,25 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 	}
 	return server, addChecks(ctx, server.GenericAPIServer, core, extensions)
 }
+
+// awaitCore returns when core is prepared. If that takes long, clients are told.
+func awaitCore(ctx context.Context, core *delegate.Delegate, config *apiserver.Config) error {
+	soon, cancel := context.WithTimeout(ctx, coreIsSoonThere)
+	defer cancel()
+	if core.WaitFor(soon, tier.Prepared) == nil {
+		return nil
+	}
+	waiting, err := standIn(config.GenericConfig.SecureServing)
+	if err != nil {
+		return fmt.Errorf("cannot answer on the secure port: %w", err)
+	}
+	defer waiting.end(context.WithoutCancel(ctx))
+	return core.WaitFor(ctx, tier.Prepared)
+}
+
+// coreIsSoonThere is longer than core takes to prepare, as a rule: nobody sees a
+// 503 then, only an answer that takes its time.
+const coreIsSoonThere = 5 * time.Second
 
 // feedDiscovery enters the groups of the other tiers into the head's discovery
 // documents.
