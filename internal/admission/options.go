@@ -15,7 +15,10 @@ import (
 	mutatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
 	validatingwebhook "k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/kubernetes/plugin/pkg/admission/deny"
 	"k8s.io/kubernetes/plugin/pkg/admission/gc"
+	"k8s.io/kubernetes/plugin/pkg/admission/namespace/autoprovision"
+	"k8s.io/kubernetes/plugin/pkg/admission/namespace/exists"
 )
 
 // Options are kube-apiserver's admission flags.
@@ -29,16 +32,22 @@ func NewOptions() *Options {
 	o := genericoptions.NewAdmissionOptions()
 	resourcequota.Register(o.Plugins)
 	gc.Register(o.Plugins)
+	autoprovision.Register(o.Plugins)
+	exists.Register(o.Plugins)
+	deny.Register(o.Plugins)
 	o.RecommendedPluginOrder = []string{
+		autoprovision.PluginName,
 		lifecycle.PluginName,
+		exists.PluginName,
 		gc.PluginName,
 		mutatingadmissionpolicy.PluginName,
 		mutatingwebhook.PluginName,
 		validatingadmissionpolicy.PluginName,
 		validatingwebhook.PluginName,
 		resourcequota.PluginName,
+		deny.PluginName,
 	}
-	o.DefaultOffPlugins.Insert(gc.PluginName)
+	o.DefaultOffPlugins.Insert(autoprovision.PluginName, exists.PluginName, gc.PluginName, deny.PluginName)
 	return &Options{generic: o}
 }
 

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
-	"k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/kubernetes/scheme"
 	metricsfeatures "k8s.io/component-base/metrics/features"
@@ -22,7 +21,6 @@ import (
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/delegate"
 	"triptych.dev/triptych/internal/process"
-	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -62,11 +60,11 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	if err := o.Audit.ApplyTo(c); err != nil {
 		return nil, nil, err
 	}
-	resolver, err := newResolver(p, o, base)
+	whole := p.ClientConfig(tier.Aggregator)
+	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
 		return nil, nil, err
 	}
-	whole := p.ClientConfig(tier.Aggregator)
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, c.EgressSelector, whole, c.TracerProvider)
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
 		return nil, nil, err
@@ -81,18 +79,6 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 			RejectForwardingRedirects: o.RejectForwardingRedirects,
 		},
 	}, clients, nil
-}
-
-func newResolver(p *process.Process, o *Options, base *serving.Base) (apiserver.ServiceResolver, error) {
-	own := p.ClientConfig(tier.Aggregator).Host
-	if !o.EnableAggregatorRouting {
-		return services.NewResolver(base.Informers, own), nil
-	}
-	slices, err := proxy.NewEndpointSliceIndexerGetter(base.Informers.Discovery().V1().EndpointSlices())
-	if err != nil {
-		return nil, err
-	}
-	return apiserver.NewEndpointServiceResolver(base.Informers.Core().V1().Services().Lister(), slices), nil
 }
 
 // addCodec has APIServices stored as kube-apiserver stores them.

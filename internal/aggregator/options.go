@@ -15,6 +15,7 @@ import (
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/authorization"
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -26,9 +27,9 @@ type Options struct {
 	Authentication *authentication.Options
 	Authorization  *authorization.Options
 	Admission      *admission.Options
+	Services       services.Options
 
 	ProxyClientCertFile, ProxyClientKeyFile string
-	EnableAggregatorRouting                 bool
 	RejectForwardingRedirects               bool
 }
 
@@ -53,9 +54,9 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Authentication.AddFlags(fs)
 	o.Authorization.AddFlags(fs)
 	o.Admission.AddFlags(fs)
+	o.Services.AddFlags(fs)
 	fs.StringVar(&o.ProxyClientCertFile, "proxy-client-cert-file", "", "Certificate by which aggregated API servers know the head.")
 	fs.StringVar(&o.ProxyClientKeyFile, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")
-	fs.BoolVar(&o.EnableAggregatorRouting, "enable-aggregator-routing", false, "Send requests to the endpoints of a Service, not to its cluster IP.")
 	fs.BoolVar(&o.RejectForwardingRedirects, "aggregator-reject-forwarding-redirect", true, "Do not pass redirects of aggregated API servers on to clients.")
 }
 

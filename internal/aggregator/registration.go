@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -119,12 +118,8 @@ func (r *registration) sync(state handshake.State) {
 			continue // a CRD in a group version that core serves
 		}
 		now.Insert(serviceName(gv))
-		switch {
-		case r.desired.Has(serviceName(gv)):
-		case gv.Group == definitions:
-			r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, builtIn[gv]))
-		default: // kept in step: what is synced on start alone is never deleted
-			r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
+		if !r.desired.Has(serviceName(gv)) {
+			r.add(gv)
 		}
 	}
 	for name := range r.desired.Difference(now) {
@@ -143,11 +138,12 @@ func (r *registration) recall() {
 	klog.InfoS("Extensions is away: keeping its APIServices", "count", r.desired.Len())
 }
 
-// add has gv registered: built-in group versions once, as upstream does, so that
-// a user may change them; those of CRDs for as long as they are served.
+// add has gv registered: the group of CRDs once, as upstream does with what is
+// built in, so that a user may change it; the groups of CRDs for as long as they
+// are served, for what is synced on start alone is never deleted.
 func (r *registration) add(gv metav1.GroupVersion) {
-	if p, known := builtIn[gv]; known {
-		r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, p))
+	if gv.Group == definitions {
+		r.registrar.AddAPIServiceToSyncOnStart(apiService(gv, builtIn[gv]))
 		return
 	}
 	r.registrar.AddAPIServiceToSync(apiService(gv, customResources))
@@ -163,7 +159,7 @@ func remembered(services listers.APIServiceLister) []metav1.GroupVersion {
 	var out []metav1.GroupVersion
 	for _, s := range all {
 		managed := s.Labels[autoregister.AutoRegisterManagedLabel]
-		if managed == "true" || (managed == "onstart" && s.Spec.Group == apiextensions.GroupName) {
+		if managed == "true" || (managed == "onstart" && s.Spec.Group == definitions) {
 			out = append(out, metav1.GroupVersion{Group: s.Spec.Group, Version: s.Spec.Version})
 		}
 	}

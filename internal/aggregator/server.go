@@ -86,7 +86,7 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 	if err := feedDiscovery(server, core, extensions); err != nil {
 		return nil, err
 	}
-	return server, addChecks(ctx, server.GenericAPIServer, core, extensions)
+	return server, addChecks(ctx, p, server.GenericAPIServer, core, extensions)
 }
 
 // awaitCore returns when core is prepared. If that takes long, clients are told.
@@ -115,16 +115,24 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
 	synced, lister := informer.Informer().HasSynced, informer.Lister()
 	return server.GenericAPIServer.AddPostStartHook("triptych-discovery", func(ctx genericapiserver.PostStartHookContext) error {
-		go delegate.NewFeed(core, ofCore).Run(ctx)
+		builtins, customs := delegate.NewFeed(core, ofCore), delegate.NewFeed(extensions, ofExtensions)
+		go builtins.Run(ctx)
 		go func() {
-			feed := delegate.NewFeed(extensions, ofExtensions)
 			if cache.WaitForCacheSync(ctx.Done(), synced) {
 				recalled := remembered(lister)
-				feed.Recall(recalled)
+				customs.Recall(recalled)
 				extensions.RecallOpenAPI(recalled)
 			}
-			feed.Run(ctx)
+			customs.Run(ctx)
 		}()
+		// The head is not ready before: whoever deletes by discovery takes what it
+		// lacks for gone.
+		for _, feed := range []*delegate.Feed{builtins, customs} {
+			select {
+			case <-feed.Entered():
+			case <-ctx.Done():
+			}
+		}
 		return nil
 	})
 }
@@ -151,13 +159,13 @@ func sources(manager aggregated.ResourceManager) (core, extensions func(metav1.G
 
 // addChecks has the head's /readyz show the checks of every tier. Those that the
 // head has itself are left out, as upstream leaves out a delegate's.
-func addChecks(ctx context.Context, server *genericapiserver.GenericAPIServer, core, extensions *delegate.Delegate) error {
+func addChecks(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, core, extensions *delegate.Delegate) error {
 	shown := map[string]bool{"informer-sync": true, "etcd-readiness": true, "shutdown": true}
 	for _, check := range server.HealthzChecks() {
 		shown[check.Name()] = true
 	}
 	for _, d := range []*delegate.Delegate{core, extensions} {
-		checks := d.ReadyChecks(ctx, d == core, shown)
+		checks := d.ReadyChecks(ctx, d == core, p.Patience(), shown)
 		if err := server.AddReadyzChecks(checks...); err != nil {
 			return err
 		}

@@ -40,7 +40,11 @@ func standIn(secure *server.SecureServingInfo) (*waiting, error) {
 				w.Header().Set("Connection", "close") // the next request is for the real server
 				serving.Unavailable(w, r, "the core tier is away")
 			}),
-			TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+			TLSConfig: &tls.Config{
+				MinVersion:   max(secure.MinTLSVersion, tls.VersionTLS12),
+				CipherSuites: secure.CipherSuites,
+				Certificates: []tls.Certificate{certificate},
+			},
 		},
 		listener: &lent{Listener: secure.Listener},
 		done:     make(chan struct{}),

@@ -38,26 +38,12 @@ func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler
 		v := &verdict{}
 		r = r.WithContext(context.WithValue(r.Context(), verdictKey{}, v))
 		v.response, v.ok, v.err = authn.AuthenticateRequest(r)
-		if errors.Is(v.err, ErrUnavailable) || isUnavailable(v.err) {
+		if errors.Is(v.err, ErrUnavailable) {
 			serving.Unavailable(w, r, "the tier that knows tokens is away")
 			return
 		}
 		handler.ServeHTTP(w, r)
 	})
-}
-
-// isUnavailable looks into aggregated errors, which upstream's union makes.
-func isUnavailable(err error) bool {
-	var aggregate interface{ Errors() []error }
-	if !errors.As(err, &aggregate) {
-		return false
-	}
-	for _, e := range aggregate.Errors() {
-		if errors.Is(e, ErrUnavailable) {
-			return true
-		}
-	}
-	return false
 }
 
 // note keeps what core said beside the answer for the chains, which have an

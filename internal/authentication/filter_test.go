@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -189,12 +190,6 @@ func TestWithoutCoreWhoHasNoTokenIsServed(t *testing.T) {
 	}
 }
 
-// nested hides an error from errors.Is, as aggregates of other makers may.
-type nested []error
-
-func (n nested) Error() string   { return "several" }
-func (n nested) Errors() []error { return n }
-
 func TestNobodyCouldBeAskedIsFoundInAnyWrapping(t *testing.T) {
 	for name, c := range map[string]struct {
 		err  error
@@ -202,9 +197,9 @@ func TestNobodyCouldBeAskedIsFoundInAnyWrapping(t *testing.T) {
 	}{
 		"itself":          {ErrUnavailable, http.StatusServiceUnavailable},
 		"joined":          {errors.Join(errors.New("x509"), ErrUnavailable), http.StatusServiceUnavailable},
-		"aggregated":      {nested{errors.New("x509"), ErrUnavailable}, http.StatusServiceUnavailable},
+		"aggregated":      {utilerrors.NewAggregate([]error{errors.New("x509"), ErrUnavailable}), http.StatusServiceUnavailable},
 		"a bad token":     {errors.New("expired"), http.StatusOK},
-		"aggregated, bad": {nested{errors.New("x509"), errors.New("expired")}, http.StatusOK},
+		"aggregated, bad": {utilerrors.NewAggregate([]error{errors.New("x509"), errors.New("expired")}), http.StatusOK},
 	} {
 		got := askWith(authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) { return nil, false, c.err }), nil)
 		if got.Code != c.want || got.user != nil {

@@ -9,12 +9,14 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/egressselector"
 	"k8s.io/client-go/informers"
+	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/kubeapiserver/authorizer"
 	"k8s.io/kubernetes/pkg/kubeapiserver/authorizer/modes"
 )
 
 // ApplyTo sets the authorizer and rule resolver of c. Rights are read from the
-// informers; ctx ends the reloading of configuration.
+// informers; ctx ends the reloading of a configuration file, which upstream does
+// only with the authorizers that it names.
 //
 // The Node authorizer is left out: it decides over built-in resources alone, all
 // of them core's, and would make each tier watch every pod, node and volume.
@@ -23,6 +25,7 @@ func (o *Options) ApplyTo(ctx context.Context, c *genericapiserver.Config, infor
 	if err != nil {
 		return fmt.Errorf("cannot read the authorization configuration: %w", err)
 	}
+	all := len(configuration.Authorizers)
 	configuration.Authorizers = slices.DeleteFunc(configuration.Authorizers, func(a authzconfig.AuthorizerConfiguration) bool {
 		return a.Type == authzconfig.AuthorizerType(modes.ModeNode)
 	})
@@ -35,6 +38,11 @@ func (o *Options) ApplyTo(ctx context.Context, c *genericapiserver.Config, infor
 		WebhookRetryBackoff:                   o.backoff,
 		AuthorizationConfiguration:            configuration,
 		InitialAuthorizationConfigurationData: content,
+	}
+	if len(configuration.Authorizers) == all {
+		config.ReloadFile = o.ConfigFile
+	} else if o.ConfigFile != "" {
+		klog.InfoS("This tier does not reload --authorization-config, because the file names the Node authorizer: restart it after a change")
 	}
 	if c.EgressSelector != nil {
 		if config.CustomDial, err = c.EgressSelector.Lookup(egressselector.ControlPlane.AsNetworkContext()); err != nil {

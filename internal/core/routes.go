@@ -21,20 +21,18 @@ type routes struct {
 	// judge users, be it their roles or the pods of a node.
 	ready   func() bool
 	routers []*router.Router
-	// known is closed when there is a table. Nothing is served before.
-	known chan struct{}
 }
 
 func newRoutes(extensions *delegate.Delegate, ready func() bool) *routes {
-	return &routes{extensions: extensions, ready: ready, known: make(chan struct{})}
+	return &routes{extensions: extensions, ready: ready}
 }
 
 // chain implements genericapiserver.Config.BuildHandlerChainFunc.
 func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 	own := serving.WithKnown(serving.InnerChain(apiHandler, c), r.ready)
-	asked := r.router(own, serving.WithDelegation(r.extensions, c, serving.InnerAuthenticator))
+	asked := r.router(own, serving.WithDelegation(r.extensions, serving.WithoutClients(c), serving.InnerAuthenticator))
 	judged := r.router(apiHandler, r.extensions.Judged())
-	return serving.WithIdentity(serving.WithJudged(asked, judged, c))
+	return serving.WithIdentity(serving.WithJudged(asked, judged, r.ready, c))
 }
 
 func (r *routes) router(own, extensions http.Handler) *router.Router {
@@ -43,23 +41,30 @@ func (r *routes) router(own, extensions http.Handler) *router.Router {
 	return router
 }
 
-// follow keeps the table up to date until ctx ends. listed are the paths of core
-// once all of its APIs are installed.
+// follow makes the first table and keeps it up to date until ctx ends. listed
+// are the paths of core once all of its APIs are installed. Nothing is served
+// before it was called.
 func (r *routes) follow(ctx context.Context, listed []string) {
-	for first := true; ctx.Err() == nil; first = false {
-		state, changed := r.extensions.Client.State()
-		table := table(listed, state)
-		for _, router := range r.routers {
-			router.Set(table)
+	changed := r.update(listed)
+	go func() {
+		for {
+			select {
+			case <-changed:
+				changed = r.update(listed)
+			case <-ctx.Done():
+				return
+			}
 		}
-		if first {
-			close(r.known)
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
+	}()
+}
+
+func (r *routes) update(listed []string) (changed <-chan struct{}) {
+	state, changed := r.extensions.Client.State()
+	table := table(listed, state)
+	for _, router := range r.routers {
+		router.Set(table)
 	}
+	return changed
 }
 
 // table makes core the owner of the group versions it lists. In its own groups

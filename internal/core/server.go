@@ -52,8 +52,7 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	p.Reach(tier.Constructed)
 
 	prepared := generic.PrepareRun()
-	go routes.follow(ctx, generic.ListedPaths())
-	<-routes.known
+	routes.follow(ctx, generic.ListedPaths())
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err
 	}

@@ -3,12 +3,15 @@ package core
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/user"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/warning"
 
@@ -40,6 +43,11 @@ func (t *tokens) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRe
 	if t.authentication.Authenticator == nil {
 		return nil, status.Error(codes.FailedPrecondition, "no authenticator is configured")
 	}
+	if r.GetToken() == "" || strings.ContainsFunc(r.GetToken(), unicode.IsSpace) {
+		// A header would not carry it whole, and what is left of it might be
+		// nothing, which is anonymous.
+		return &handshakev1.AuthenticateResponse{Reason: "the token is blank or has blanks"}, nil
+	}
 	recorder := &warnings{}
 	ctx = warning.WithWarningRecorder(audit.WithAuditContext(ctx), recorder)
 	if audiences := t.authentication.APIAudiences; len(audiences) > 0 {
@@ -53,7 +61,7 @@ func (t *tokens) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRe
 	response, ok, err := t.authentication.Authenticator.AuthenticateRequest(request)
 
 	answer := &handshakev1.AuthenticateResponse{
-		Authenticated:    ok && err == nil,
+		Authenticated:    ok && err == nil && response.User.GetName() != user.Anonymous,
 		Warnings:         recorder.all(),
 		AuditAnnotations: audit.AuditContextFrom(ctx).GetEventAnnotations(),
 	}

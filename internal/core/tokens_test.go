@@ -36,6 +36,25 @@ func TestNoTokenIsJudgedBeforeCoreIsReady(t *testing.T) {
 	}
 }
 
+// What a header leaves of it may be nothing, and nothing is anonymous.
+func TestATokenOfBlanksIsNobodys(t *testing.T) {
+	for _, token := range []string{"", " ", " x", "a b", "x\n"} {
+		answer, err := newTokens(genericapiserver.AuthenticationInfo{
+			Authenticator: authenticator.RequestFunc(func(*http.Request) (*authenticator.Response, bool, error) {
+				return &authenticator.Response{User: &user.DefaultInfo{Name: "jane"}}, true, nil
+			}),
+		}, yes).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: token})
+		if err != nil || answer.GetAuthenticated() {
+			t.Errorf("%q: got %v, %v", token, answer, err)
+		}
+	}
+	if ask(t, nil, func(*http.Request) (*authenticator.Response, bool, error) {
+		return &authenticator.Response{User: &user.DefaultInfo{Name: user.Anonymous}}, true, nil
+	}).GetAuthenticated() {
+		t.Error("a token made its bearer anonymous")
+	}
+}
+
 // judge is what upstream's authenticator makes of a request.
 type judge func(*http.Request) (*authenticator.Response, bool, error)
 

@@ -25,11 +25,12 @@ const (
 // ReadyChecks returns the delegate's readiness checks under their own names,
 // but for those in except, for the readiness of the head. Which checks there
 // are is asked now; none are when the delegate is away. With required, each
-// fails while the delegate is away; else they fail only while it is starting.
-func (d *Delegate) ReadyChecks(ctx context.Context, required bool, except map[string]bool) []healthz.HealthChecker {
+// fails while the delegate is away or starting; else they fail only while it is
+// starting, and until the deadline.
+func (d *Delegate) ReadyChecks(ctx context.Context, required bool, deadline time.Time, except map[string]bool) []healthz.HealthChecker {
 	ctx, cancel := context.WithTimeout(ctx, checksTimeout)
 	defer cancel()
-	remote := &remoteChecks{delegate: d, required: required}
+	remote := &remoteChecks{delegate: d, required: required, deadline: deadline}
 	out := []healthz.HealthChecker{healthz.NamedCheck("tier-"+string(d.Tier), remote.reached)}
 	answer, err := d.Client.Checks(ctx)
 	if err != nil {
@@ -47,6 +48,7 @@ func (d *Delegate) ReadyChecks(ctx context.Context, required bool, except map[st
 type remoteChecks struct {
 	delegate *Delegate
 	required bool
+	deadline time.Time
 
 	mu      sync.Mutex
 	asked   time.Time
@@ -58,19 +60,23 @@ type remoteChecks struct {
 func (c *remoteChecks) reached(*http.Request) error {
 	state, _ := c.delegate.Client.State()
 	switch {
+	case c.dispensable(state):
+		return nil // degraded: its groups are stale or 503, everything else is served
 	case state.Refused != nil:
 		return state.Refused
 	case handshake.At(tier.Ready)(state):
 		return nil
-	case !state.Connected && !c.required:
-		return nil // degraded: its groups are stale, everything else is served
 	}
 	return fmt.Errorf("the %s tier is not ready", c.delegate.Tier)
 }
 
 func (c *remoteChecks) check(name string) error {
-	if state, _ := c.delegate.Client.State(); !state.Connected {
-		return c.away() // to ask would wait for an answer until it is too late
+	state, _ := c.delegate.Client.State()
+	switch {
+	case c.dispensable(state):
+		return nil
+	case !state.Connected: // to ask would wait for an answer until it is too late
+		return fmt.Errorf("the %s tier is away", c.delegate.Tier)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -86,12 +92,11 @@ func (c *remoteChecks) check(name string) error {
 	return nil
 }
 
-// away is what every check says while nobody answers for it.
-func (c *remoteChecks) away() error {
-	if !c.required {
-		return nil
-	}
-	return fmt.Errorf("the %s tier is away", c.delegate.Tier)
+// dispensable tells whether the head may be ready whatever the delegate says: a
+// tier that one can do without is not waited for when it is away, and not for
+// ever when it hangs.
+func (c *remoteChecks) dispensable(s handshake.State) bool {
+	return !c.required && (!s.Connected || time.Now().After(c.deadline))
 }
 
 func (c *remoteChecks) ask() {

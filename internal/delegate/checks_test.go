@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"k8s.io/apiserver/pkg/server/healthz"
 
@@ -44,7 +45,7 @@ func TestTheChecksOfADelegateStandForWhatItSays(t *testing.T) {
 	})
 	e.prepared(l)
 	for _, required := range []bool{true, false} {
-		checks := e.ReadyChecks(t.Context(), required, map[string]bool{"ping": true})
+		checks := e.ReadyChecks(t.Context(), required, later, map[string]bool{"ping": true})
 		if got := names(checks); !slices.Equal(got, []string{"tier-extensions", "etcd", "crds"}) {
 			t.Fatalf("the checks are %v", got)
 		}
@@ -55,7 +56,7 @@ func TestTheChecksOfADelegateStandForWhatItSays(t *testing.T) {
 	l.Reach(tier.Ready)
 	e.wait("ready", handshake.At(tier.Ready))
 	etcd.Store(false)
-	checks := e.ReadyChecks(t.Context(), true, nil)
+	checks := e.ReadyChecks(t.Context(), true, later, nil)
 	before := asked.Load()
 	if got := failing(checks); !slices.Equal(got, []string{"etcd"}) {
 		t.Errorf("%v fail, want etcd", got)
@@ -63,7 +64,7 @@ func TestTheChecksOfADelegateStandForWhatItSays(t *testing.T) {
 	if n := asked.Load() - before; n != 1 {
 		t.Errorf("one request to /readyz asked %d times", n)
 	}
-	required, dispensable := checks, e.ReadyChecks(t.Context(), false, nil)
+	required, dispensable := checks, e.ReadyChecks(t.Context(), false, later, nil)
 	e.lose(l)
 	for _, c := range required {
 		if c.Check(nil) == nil {
@@ -75,10 +76,28 @@ func TestTheChecksOfADelegateStandForWhatItSays(t *testing.T) {
 	}
 }
 
+// later is a deadline that no test sees.
+var later = time.Now().Add(time.Hour)
+
+// Else the head would never be ready beside an extensions that hangs.
+func TestADelegateThatOneCanDoWithoutIsNotWaitedForForEver(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	l := e.live("first")
+	l.SetChecks(func() []*handshakev1.Check { return []*handshakev1.Check{{Name: "crds"}} })
+	e.prepared(l)
+	over := time.Now().Add(-time.Second)
+	if got := failing(e.ReadyChecks(t.Context(), false, over, nil)); len(got) != 0 {
+		t.Errorf("%v fail", got)
+	}
+	if got := failing(e.ReadyChecks(t.Context(), true, over, nil)); !slices.Equal(got, []string{"tier-extensions", "crds"}) {
+		t.Errorf("one that is needed: %v fail", got)
+	}
+}
+
 func TestWhileADelegateIsAwayItsChecksAreNotKnown(t *testing.T) {
 	e := newExtensions(t, http.NotFoundHandler())
 	for _, required := range []bool{true, false} {
-		checks := e.ReadyChecks(t.Context(), required, nil)
+		checks := e.ReadyChecks(t.Context(), required, later, nil)
 		if got := names(checks); !slices.Equal(got, []string{"tier-extensions"}) {
 			t.Errorf("the checks are %v", got)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -15,8 +16,13 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// fetchTimeout bounds one fetch of a discovery document.
-const fetchTimeout = 10 * time.Second
+const (
+	// fetchTimeout bounds one fetch of a discovery document.
+	fetchTimeout = 10 * time.Second
+	// fetchRetry is the pause after one that failed. Nothing else would bring the
+	// next: a tier announces a change once.
+	fetchRetry = time.Second
+)
 
 // Source says as what a group version is entered in the discovery manager, and
 // with which priorities.
@@ -35,13 +41,22 @@ type Feed struct {
 	// incarnation and generation of the document that was entered last.
 	incarnation string
 	generation  uint64
+	entered     chan struct{}
+	once        sync.Once
 }
 
 // NewFeed returns a feed for the groups of d. source says where a group version
 // goes.
 func NewFeed(d *Delegate, source func(metav1.GroupVersion) Source) *Feed {
-	return &Feed{delegate: d, source: source, known: map[metav1.GroupVersion]apidiscoveryv2.APIVersionDiscovery{}}
+	return &Feed{
+		delegate: d, source: source, entered: make(chan struct{}),
+		known: map[metav1.GroupVersion]apidiscoveryv2.APIVersionDiscovery{},
+	}
 }
+
+// Entered is closed when the manager has what there is to enter at first: what
+// the delegate tells, or what was recalled.
+func (f *Feed) Entered() <-chan struct{} { return f.entered }
 
 // Recall enters group versions that are known from another life of this process
 // as Stale, until the delegate tells more. It is called before Run.
@@ -49,49 +64,61 @@ func (f *Feed) Recall(groupVersions []metav1.GroupVersion) {
 	for _, gv := range groupVersions {
 		f.add(gv, apidiscoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: apidiscoveryv2.DiscoveryFreshnessStale})
 	}
+	f.once.Do(func() { close(f.entered) })
 }
 
 // Run feeds until ctx ends.
 func (f *Feed) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		state, changed := f.delegate.Client.State()
-		f.follow(ctx, state)
+		var again <-chan time.Time
+		if err := f.follow(ctx, state); err != nil {
+			klog.ErrorS(err, "Cannot fetch discovery", "tier", f.delegate.Tier)
+			again = time.After(fetchRetry)
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (f *Feed) follow(ctx context.Context, state handshake.State) {
+func (f *Feed) follow(ctx context.Context, state handshake.State) error {
 	if !state.Connected {
 		f.markStale()
-		return
+		return nil
 	}
 	if !handshake.At(tier.Prepared)(state) {
-		return
+		return nil
 	}
 	routes := state.Routes
 	if !f.stale && f.incarnation == routes.GetIncarnation() && f.generation == routes.GetGeneration() {
-		return
+		return nil
 	}
-	groups, err := f.fetch(ctx)
+	groups, err := f.fetch(ctx, routes.GetIncarnation())
 	if err != nil {
-		klog.ErrorS(err, "Cannot fetch discovery", "tier", f.delegate.Tier)
-		return
+		return err
 	}
 	// Until it is complete, a document may lack groups that exist: what is
 	// missing from it is still starting, not gone.
 	f.enter(groups, routes.GetComplete())
 	f.incarnation, f.generation = routes.GetIncarnation(), routes.GetGeneration()
+	f.once.Do(func() { close(f.entered) })
+	return nil
 }
 
-func (f *Feed) fetch(ctx context.Context) ([]apidiscoveryv2.APIGroupDiscovery, error) {
+// fetch returns the document of the given incarnation. The next one, which may
+// answer in its place, has not announced how complete its document is.
+func (f *Feed) fetch(ctx context.Context, incarnation string) ([]apidiscoveryv2.APIGroupDiscovery, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	r, err := f.delegate.Client.Discovery(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if r.GetIncarnation() != incarnation {
+		return nil, fmt.Errorf("the document is of another life of %s", f.delegate.Tier)
 	}
 	list := apidiscoveryv2.APIGroupDiscoveryList{}
 	if err := json.Unmarshal(r.GetGroups(), &list); err != nil {

@@ -17,7 +17,6 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"triptych.dev/triptych/internal/process"
-	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -49,7 +48,10 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.
 	whole := p.ClientConfig(tier.Aggregator)
-	resolver := services.NewResolver(base.Informers, whole.Host)
+	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
+	if err != nil {
+		return nil, err
+	}
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, c.EgressSelector, whole, c.TracerProvider)
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
 		return nil, err

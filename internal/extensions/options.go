@@ -11,6 +11,7 @@ import (
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authorization"
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -20,6 +21,7 @@ type Options struct {
 	*serving.Options
 	Authorization *authorization.Options
 	Admission     *admission.Options
+	Services      services.Options
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -36,6 +38,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Options.AddFlags(fs)
 	o.Authorization.AddFlags(fs)
 	o.Admission.AddFlags(fs)
+	o.Services.AddFlags(fs)
 }
 
 // Validate returns everything that is wrong with the options.

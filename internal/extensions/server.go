@@ -30,7 +30,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	}
 	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		asked := serving.WithKnown(serving.InnerChain(apiHandler, c), p.WasReady)
-		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, c))
+		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, p.WasReady, c))
 	}
 	p.Listen()
 	p.Reach(tier.Configured)

@@ -253,6 +253,10 @@ func (c *Client) Checks(ctx context.Context) (*handshakev1.ChecksResponse, error
 }
 
 // Authenticate has core judge a bearer token. Only core answers, only the head.
+// It fails at once when core is away or must not be worked with.
 func (c *Client) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error) {
+	if err := c.Available(); err != nil {
+		return nil, err
+	}
 	return handshakev1.NewAuthenticatorClient(c.conn).Authenticate(ctx, r)
 }

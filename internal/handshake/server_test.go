@@ -53,7 +53,7 @@ func TestOnlyTheHeadItselfMayAskAboutTokens(t *testing.T) {
 				cfg.Certificates = tlsOf(t, p.paths.Internal(c.as).CA, c.pair(c.as), "").Certificates
 			})
 			defer client.conn.Close()
-			_, err := client.Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "secret"})
+			_, err := handshakev1.NewAuthenticatorClient(client.conn).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "secret"})
 			if status.Code(err) != c.want {
 				t.Errorf("got %v, want %v", err, c.want)
 			}
@@ -93,7 +93,7 @@ func TestWhoIsNotCoreDoesNotKnowTokens(t *testing.T) {
 	p.live("first")
 	c := p.client(tier.Aggregator)
 	defer c.conn.Close()
-	if _, err := c.Authenticate(t.Context(), &handshakev1.AuthenticateRequest{}); status.Code(err) != codes.Unimplemented {
+	if _, err := handshakev1.NewAuthenticatorClient(c.conn).Authenticate(t.Context(), &handshakev1.AuthenticateRequest{}); status.Code(err) != codes.Unimplemented {
 		t.Errorf("got %v", err)
 	}
 }
@@ -181,5 +181,17 @@ func TestNothingIsAnnouncedBeforeTheFirstPublish(t *testing.T) {
 	}
 	if len(r.sent) != 0 {
 		t.Errorf("announced %v: whoever reads it would take this process for one that serves nothing", <-r.sent)
+	}
+}
+
+// A connection in the making would hold every request with a token up.
+func TestAClientAsksNobodyAboutTokensWhileCoreIsAway(t *testing.T) {
+	c, err := NewClient(tier.Core, "127.0.0.1:1", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.conn.Close()
+	if _, err := c.Authenticate(t.Context(), &handshakev1.AuthenticateRequest{}); err == nil || status.Code(err) != codes.Unknown {
+		t.Errorf("got %v, want an answer of its own", err)
 	}
 }

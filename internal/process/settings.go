@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -33,7 +34,7 @@ func Settings(fs *pflag.FlagSet) (byFlag map[string]string, all string, err erro
 	}
 	for _, name := range sharedFiles {
 		f := fs.Lookup(name)
-		if f == nil {
+		if f == nil || reloaded(fs, name) {
 			continue
 		}
 		content := []byte{}
@@ -47,14 +48,16 @@ func Settings(fs *pflag.FlagSet) (byFlag map[string]string, all string, err erro
 	return byFlag, hash(joined(byFlag)), nil
 }
 
+// reloaded tells whether the file of a flag is read again while the process
+// lives: tiers that were started at different times then differ for a while.
+func reloaded(fs *pflag.FlagSet, name string) bool {
+	f := fs.Lookup(name + "-automatic-reload")
+	return f != nil && f.Value.String() == "true"
+}
+
 func joined(byFlag map[string]string) string {
-	names := make([]string, 0, len(byFlag))
-	for name := range byFlag {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	var s string
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(byFlag)) {
 		s += name + "=" + byFlag[name] + "\n"
 	}
 	return s

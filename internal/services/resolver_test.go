@@ -28,7 +28,11 @@ func newTestResolver(t *testing.T, services ...*corev1.Service) *Resolver {
 			t.Fatal(err)
 		}
 	}
-	return NewResolver(factory, head)
+	r, err := (&Options{}).NewResolver(factory, head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func TestServicesAreFoundByTheirClusterIPAndTheAPIItselfAtTheHead(t *testing.T) {

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"net/http"
+	"strings"
 
 	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -13,19 +14,33 @@ import (
 // reach it over the hop: upstream's, but for who the caller is. What the head
 // does for the client's sake (CORS, HSTS, GOAWAY) is not done again.
 func InnerChain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
-	inner := *c
+	inner := WithoutClients(c)
 	inner.Authentication.Authenticator = InnerAuthenticator
-	// Audiences and front-proxy headers were judged where the client came in.
+	return genericapiserver.DefaultBuildHandlerChain(apiHandler, inner)
+}
+
+// WithoutClients returns c without what the head does for the client's sake and
+// nobody does again: who a client is, what browsers are told, when connections
+// end.
+func WithoutClients(c *genericapiserver.Config) *genericapiserver.Config {
+	inner := *c
 	inner.Authentication.APIAudiences = nil
 	inner.Authentication.RequestHeaderConfig = nil
-	inner.CorsAllowedOriginList, inner.HSTSDirectives, inner.GoawayChance = nil, nil, 0
-	return genericapiserver.DefaultBuildHandlerChain(apiHandler, &inner)
+	inner.CorsAllowedOriginList, inner.HSTSDirectives = nil, nil
+	inner.GoawayChance, inner.ShutdownSendRetryAfter = 0, false
+	return &inner
 }
 
 // WithJudged sends what a delegating tier has judged already to judged, with the
-// user in the context, and everything else to chain.
-func WithJudged(chain, judged http.Handler, c *genericapiserver.Config) http.Handler {
+// user in the context, and everything else to chain. Until known says that the
+// tier knows every API, what it does not find may exist; OpenAPI documents are
+// collected from starting tiers.
+func WithJudged(chain, judged http.Handler, known func() bool, c *genericapiserver.Config) http.Handler {
 	handler := http.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !known() && !strings.HasPrefix(r.URL.Path, "/openapi/") {
+			Unavailable(w, r, "the tier is starting and does not know every API yet")
+			return
+		}
 		id, _ := CallerFrom(r.Context())
 		judged.ServeHTTP(w, r.WithContext(request.WithUser(r.Context(), id.User)))
 	}))

@@ -25,6 +25,28 @@ func call(handler http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	return w
 }
 
+// In one process the filter for incomplete muxes makes a 503 of this 404.
+func TestAJudgedRequestIsNotFoundOnlyByATierThatKnowsEveryAPI(t *testing.T) {
+	known := false
+	handler := WithIdentity(WithJudged(named(http.StatusTeapot), named(http.StatusNotFound), func() bool { return known }, newConfigOf(t)))
+	tier := startInner(t, handler)
+	judged := stamped(t, identity.Identity{User: &user.DefaultInfo{Name: "jane"}, Judged: true})
+	get := func(path string) int {
+		resp, _ := tier.get(headDelegates, path, judged)
+		return resp.StatusCode
+	}
+	if got := get("/apis/example.org"); got != http.StatusServiceUnavailable {
+		t.Errorf("while it starts: got %d", got)
+	}
+	if got := get("/openapi/v3/apis/example.org/v1"); got != http.StatusNotFound {
+		t.Errorf("OpenAPI while it starts: got %d", got)
+	}
+	known = true
+	if got := get("/apis/example.org"); got != http.StatusNotFound {
+		t.Errorf("when it knows: got %d", got)
+	}
+}
+
 func TestOnlyWhatADelegatingTierJudgedSkipsTheChain(t *testing.T) {
 	jane := &user.DefaultInfo{Name: "jane"}
 	handler := WithIdentity(WithJudged(named(http.StatusTeapot), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +57,7 @@ func TestOnlyWhatADelegatingTierJudgedSkipsTheChain(t *testing.T) {
 			t.Error("handlers cannot tell what is asked for")
 		}
 		w.WriteHeader(http.StatusAccepted)
-	}), newConfigOf(t)))
+	}), func() bool { return false }, newConfigOf(t)))
 	tier := startInner(t, handler)
 	judged := stamped(t, identity.Identity{User: jane, Judged: true})
 	for name, c := range map[string]struct {

@@ -1,9 +1,9 @@
 package serving
 
 import (
-	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -88,7 +88,6 @@ func Build(p *process.Process, o *Options, kind Kind) (*Base, error) {
 			return nil, err
 		}
 	}
-	c.ExternalAddress = net.JoinHostPort(o.ServerRun.ExternalHost, port(p.Wiring.PublicAddress))
 	if c.EgressSelector != nil {
 		o.Etcd.StorageConfig.Transport.EgressLookup = c.EgressSelector.Lookup
 	}
@@ -172,11 +171,6 @@ func advertise(p *process.Process, o *Options) error {
 	return nil
 }
 
-func port(hostPort string) string {
-	_, port, _ := net.SplitHostPort(hostPort)
-	return port
-}
-
 // unserved is the serving information of a tier whose requests come over the
 // hop: upstream reads the public port from the listener's address, and serves
 // on it a listener that never accepts anything.
@@ -201,9 +195,5 @@ func (l *silentListener) Close() error {
 }
 
 func (l *silentListener) Addr() net.Addr {
-	addr, err := net.ResolveTCPAddr("tcp", l.address)
-	if err != nil {
-		panic(errors.New("the wiring was validated: " + err.Error()))
-	}
-	return addr
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(l.address)) // the wiring's, validated
 }

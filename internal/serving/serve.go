@@ -2,12 +2,12 @@ package serving
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/klog/v2"
 
 	"triptych.dev/triptych/internal/hop"
 	"triptych.dev/triptych/internal/identity"
@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// readyPoll is how often a process looks at its own readiness, in memory,
-	// before it is ready for the first time and after.
+	// readyPoll and readyRecheck are how often a process runs its own readiness
+	// checks, before it is ready for the first time and after. They ask etcd, and
+	// on the head the other tiers.
 	readyPoll, readyRecheck = 10 * time.Millisecond, 500 * time.Millisecond
 	// closeGrace is how long connections may take to close once every request
 	// has been answered.
@@ -29,12 +30,7 @@ type Peers []identity.Peer
 
 // Admit implements hop.ServerConfig.Admit.
 func (p Peers) Admit(peer identity.Peer) bool {
-	for _, allowed := range p {
-		if allowed == peer {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p, peer)
 }
 
 // Serve takes a prepared server through its stages until ctx ends, everything
@@ -54,9 +50,11 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
+	// A process that nobody can reach must not live on as ready.
+	ctx, fail := context.WithCancelCause(ctx)
 	go func() {
-		if err := inner.Serve(); err != nil && err != http.ErrServerClosed {
-			klog.ErrorS(err, "Cannot serve the hop listener")
+		if err := inner.Serve(); err != nil {
+			fail(err)
 		}
 	}()
 	announcer := announce(ctx, p, server)
@@ -65,6 +63,9 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 
 	err = run(ctx)
 	stop(inner, p)
+	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
 	if err != nil {
 		return fmt.Errorf("cannot serve: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -119,8 +120,8 @@ func (w *Wiring) validate() error {
 	if _, delegates := w.Tier.Delegate(); delegates {
 		needPair("pki.delegation", w.PKI.Delegation)
 	}
-	if _, _, err := net.SplitHostPort(w.PublicAddress); err != nil {
-		errs = append(errs, fmt.Errorf("publicAddress: %w", err))
+	if _, err := netip.ParseAddrPort(w.PublicAddress); err != nil {
+		errs = append(errs, fmt.Errorf("publicAddress must be IP:port: %w", err))
 	}
 	for _, name := range tier.Order {
 		e, ok := w.Tiers[name]
