@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"triptych.dev/triptych/internal/hop"
+	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -63,11 +66,17 @@ func fakeTier(name tier.Name) int {
 }
 
 func (b behavior) live(ctx context.Context, p *process.Process) error {
-	hop, err := p.Wiring.Listen.Hop.Open()
+	inner, err := p.Wiring.Listen.Hop.Open()
 	if err != nil {
 		return err
 	}
-	go accept(hop)
+	if p.Wiring.Tier == tier.Aggregator {
+		if err := serve(p, inner); err != nil {
+			return err
+		}
+	} else {
+		go accept(inner)
+	}
 	if p.Wiring.Listen.Public != "" {
 		public, err := p.Wiring.Listen.Public.Open()
 		if err != nil {
@@ -89,6 +98,35 @@ func (b behavior) live(ctx context.Context, p *process.Process) error {
 		select {}
 	}
 	time.Sleep(b.StopTakes)
+	return nil
+}
+
+// serve answers requests on the head's private listener with who sends them, and
+// watches with one line and no end.
+func serve(p *process.Process, l net.Listener) error {
+	mine := p.Wiring.PKI
+	s, err := hop.NewServer(hop.ServerConfig{
+		Listener: l, CAFile: mine.CA, CertFile: mine.Serving.Cert, KeyFile: mine.Serving.Key,
+		Admit: func(p identity.Peer) bool {
+			return p == identity.Peer{Name: identity.Supervisor, Role: identity.Delegation}
+		},
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id, err := identity.Parse(r.Header)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusUnauthorized)
+				return
+			}
+			fmt.Fprintln(w, id.User.GetName(), id.User.GetGroups(), os.Getpid())
+			if r.URL.Query().Has("watch") {
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
+		}),
+	})
+	if err != nil {
+		return err
+	}
+	go func() { _ = s.Serve() }()
 	return nil
 }
 

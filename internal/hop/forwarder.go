@@ -59,7 +59,7 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 		config.ServerName = identity.ServerName(c.Delegate)
 	}
 	if c.ErrorWriter == nil {
-		c.ErrorWriter = writeStatus
+		c.ErrorWriter = WriteStatus
 	}
 	return &Forwarder{
 		config: c, pool: newPool(c.Address, config),

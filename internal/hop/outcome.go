@@ -86,7 +86,9 @@ func (f *Forwarder) refuse(w http.ResponseWriter, r *http.Request, err *apierror
 	f.config.ErrorWriter(w, r, err)
 }
 
-func writeStatus(w http.ResponseWriter, _ *http.Request, err *apierrors.StatusError) {
+// WriteStatus answers with err as JSON. It is for those who speak HTTP/1.1 and
+// have no serializers at hand.
+func WriteStatus(w http.ResponseWriter, _ *http.Request, err *apierrors.StatusError) {
 	status := err.Status()
 	status.Kind, status.APIVersion = "Status", "v1"
 	body, _ := json.Marshal(status)

@@ -15,6 +15,8 @@ type chain struct {
 	say     func(format string, args ...any)
 	// onReady is called once, when the head is ready for the first time.
 	onReady func()
+	// onStop is called once, first of all, when a stop begins. It must not block.
+	onStop func()
 	// beforeStop is called once before the first child is told to stop, and is
 	// waited for: what clients find the head by is withdrawn here. It bounds
 	// itself; its context ends when the stop becomes a fast one.
@@ -41,7 +43,7 @@ type chain struct {
 func newChain(members []*member, say func(string, ...any)) *chain {
 	c := &chain{
 		members: members, say: say, phase: lifecycle.PhaseStarting,
-		onReady: func() {}, beforeStop: func(context.Context) {}, onPhase: func(lifecycle.Phase) {},
+		onReady: func() {}, onStop: func() {}, beforeStop: func(context.Context) {}, onPhase: func(lifecycle.Phase) {},
 		events: make(chan func()), done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	c.publish()
@@ -78,7 +80,6 @@ func (c *chain) settle() {
 		c.stopDue()
 	}
 	c.announce()
-	c.publish()
 }
 
 // over tells whether all children are gone for good.
@@ -119,18 +120,22 @@ func (c *chain) member(name string) *member {
 	return nil
 }
 
-// announce tells what is told once or at changes of the whole.
+// announce publishes what is so now, and tells what is told once or at changes of
+// the whole.
 func (c *chain) announce() {
 	states := make([]lifecycle.State, 0, len(c.members))
 	for _, m := range c.members {
 		states = append(states, m.machine.View().State)
 	}
+	before := c.phase
+	c.phase = lifecycle.NextPhase(before, c.haste != atWork, states)
+	// Who is told may ask, and the insecure port opens by what is published.
+	c.publish()
 	if head := states[len(states)-1]; head == lifecycle.Ready && !c.announced && c.haste == atWork {
 		c.announced = true
 		c.onReady()
 	}
-	if next := lifecycle.NextPhase(c.phase, c.haste != atWork, states); next != c.phase {
-		c.phase = next
-		c.onPhase(next)
+	if c.phase != before {
+		c.onPhase(c.phase)
 	}
 }

@@ -8,6 +8,10 @@
 //	timers  --+      ^
 //	exits   --+      +---- observers: stages, health, who is there
 //
+// The insecure port, if there is one, is served here: it opens when the head is
+// ready for the first time, goes by the same news of the head as the chain, and
+// is closed first of all, without anybody waiting for it.
+//
 // Each child is a state machine of package lifecycle. The phase of the whole
 // follows from their states:
 //

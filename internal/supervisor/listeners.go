@@ -23,22 +23,33 @@ type socket struct {
 	address *net.TCPAddr
 }
 
-// listen opens a socket. Multipath TCP, which Go would choose, is left off:
-// sandboxes have no rules for it.
-func listen(address string, control func(network, address string, c syscall.RawConn) error) (*socket, error) {
-	config := net.ListenConfig{Control: control}
+// sockopts sets options of a socket before it is bound.
+type sockopts func(network, address string, c syscall.RawConn) error
+
+// listen opens a socket.
+func listen(address string, set sockopts) (*socket, error) {
+	l, err := listenTCP(address, set)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	f, err := l.File()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{file: f, address: l.Addr().(*net.TCPAddr)}, nil
+}
+
+// listenTCP leaves off multipath TCP, which Go would choose: sandboxes have no
+// rules for it.
+func listenTCP(address string, set sockopts) (*net.TCPListener, error) {
+	config := net.ListenConfig{Control: set}
 	config.SetMultipathTCP(false)
 	l, err := config.Listen(context.Background(), "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	tcp := l.(*net.TCPListener)
-	f, err := tcp.File()
-	if err != nil {
-		return nil, err
-	}
-	return &socket{file: f, address: tcp.Addr().(*net.TCPAddr)}, nil
+	return l.(*net.TCPListener), nil
 }
 
 // sockets are all listening sockets of the tiers.
@@ -68,21 +79,28 @@ func listenAll(o *options.Options) (*sockets, error) {
 func listenPublic(o *options.Options) (*socket, error) {
 	address := net.JoinHostPort(o.BindAddress.String(), strconv.Itoa(o.SecurePort))
 	s, err := listen(address, sharing(o.Forwarded))
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --secure-port (0 picks a free one)", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("cannot listen on %s: only root may: choose a --secure-port above 1023", address)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return nil, fmt.Errorf("cannot listen on %s: this machine has no such address: choose another --bind-address", address)
-	case err != nil:
-		return nil, fmt.Errorf("cannot listen on --bind-address and --secure-port: %w", err)
+	if err != nil {
+		return nil, cannotListen(err, address, "secure-port", "bind-address", " (0 picks a free one)")
 	}
 	return s, nil
 }
 
+// cannotListen says what to do about an address that cannot be had, by the names
+// of the flags that set it. hint is what there is to add about the port.
+func cannotListen(err error, address, port, bind, hint string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --%s%s", address, port, hint)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("cannot listen on %s: only root may: choose a --%s above 1023", address, port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("cannot listen on %s: this machine has no such address: choose another --%s", address, bind)
+	}
+	return fmt.Errorf("cannot listen on --%s and --%s: %w", bind, port, err)
+}
+
 // sharing sets what kube-apiserver would set on the listener that is ours here.
-func sharing(f *options.Forwarded) func(string, string, syscall.RawConn) error {
+func sharing(f *options.Forwarded) sockopts {
 	return func(_, _ string, c syscall.RawConn) error {
 		var err error
 		set := func(flag string, option int) {

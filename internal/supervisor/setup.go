@@ -30,6 +30,7 @@ type setup struct {
 
 	dir         datadir.Dir
 	sockets     *sockets
+	plain       net.Listener // of the insecure port, nil if there is none
 	pki         pki.Paths
 	report      *pki.Report
 	advertise   net.IP
@@ -44,7 +45,7 @@ type setup struct {
 // prepare makes a setup, or an error and nothing.
 func prepare(o *options.Options, executable string, environ []string) (*setup, error) {
 	s := &setup{options: o, executable: executable, environ: child.Environment(environ), logs: map[string]*child.Log{}}
-	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.ensurePKI, s.reserveEtcd, s.writeWiring, s.openLogs}
+	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.writeWiring, s.openLogs}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			s.close()
@@ -196,6 +197,9 @@ func (s *setup) summary() []string {
 	}
 	if s.advertise.IsLoopback() {
 		lines = append(lines, "warning: this machine has no address but loopback: the kubernetes Service gets no endpoint, so pods will not find the API")
+	}
+	if s.plain != nil {
+		lines = append(lines, fmt.Sprintf("warning: --insecure-port makes everybody who can connect to %s an administrator", s.plain.Addr()))
 	}
 	for _, w := range s.report.Warnings {
 		lines = append(lines, "warning: "+w)

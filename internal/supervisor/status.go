@@ -17,9 +17,10 @@ import (
 func (v *Supervisor) Status() control.Status {
 	now, _ := v.chain.Snapshot()
 	s := control.Status{
-		Phase:     string(now.Phase),
-		SecureURL: v.setup.url,
-		Etcd:      control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
+		Phase:       string(now.Phase),
+		SecureURL:   v.setup.url,
+		InsecureURL: v.front.shownURL(now),
+		Etcd:        control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
 	}
 	for _, name := range slices.Backward(tier.Order) {
 		r := replicaStatus(now.Children[string(name)].View)

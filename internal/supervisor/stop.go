@@ -46,6 +46,7 @@ func (c *chain) StopGracefully() {
 // hasten begins a stop or speeds it up.
 func (c *chain) hasten(to haste) {
 	if c.haste == atWork {
+		c.onStop()
 		c.withdraw()
 	}
 	switch to {

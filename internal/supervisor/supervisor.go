@@ -30,6 +30,7 @@ type Environment struct {
 type Supervisor struct {
 	setup *setup
 	chain *chain
+	front *front
 	print *printer
 }
 
@@ -50,6 +51,10 @@ func Run(o *options.Options, e Environment) error {
 	}
 	v := &Supervisor{setup: s, print: p, chain: newChain(members, p.Say)}
 	v.chain.onReady, v.chain.onPhase = v.announce, p.notifyPhase
+	if v.front, err = s.front(v.chain); err != nil {
+		return err
+	}
+	defer v.front.close()
 	for _, line := range s.summary() {
 		p.Say("%s", line)
 	}
@@ -66,8 +71,9 @@ func (v *Supervisor) run(signals <-chan os.Signal) error {
 	}
 	var g run.Group
 	g.Add(v.chain.Run, func(error) { v.chain.StopGracefully() })
-	g.Add(server.Serve, func(error) { v.endAfterChain(server) })
+	g.Add(server.Serve, func(error) { v.chain.closeAfter(server) })
 	g.Add(func() error { return v.obey(signals) }, func(error) {})
+	v.front.addTo(&g)
 	// Which actor is the first to return at the end of the chain is chance, so
 	// how it ended is asked of the chain.
 	if err := g.Run(); err != nil {
@@ -76,12 +82,12 @@ func (v *Supervisor) run(signals <-chan os.Signal) error {
 	return v.chain.verdict()
 }
 
-// endAfterChain keeps the control socket open until the chain has ended,
-// whichever actor was the first: a stop can be watched by it.
-func (v *Supervisor) endAfterChain(server *control.Server) {
+// closeAfter keeps a listener's owner open until the chain has ended, whichever
+// actor was the first to end: a stop can be watched by the control socket.
+func (c *chain) closeAfter(owner io.Closer) {
 	go func() {
-		<-v.chain.done
-		server.Close()
+		<-c.done
+		owner.Close()
 	}()
 }
 
@@ -103,6 +109,9 @@ func (v *Supervisor) obey(signals <-chan os.Signal) error {
 func (v *Supervisor) announce() {
 	config := v.setup.dir.Kubeconfig()
 	v.print.Say("serving %s", v.setup.url)
+	if v.front != nil {
+		v.print.Say("serving %s without TLS, to everybody on this machine", v.front.URL())
+	}
 	v.print.Say("kubeconfig %s", config)
 	v.print.Say("try: kubectl --kubeconfig %s get namespaces", config)
 	v.print.notifyReady(fmt.Sprintf("serving %s", v.setup.url))

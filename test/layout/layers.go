@@ -17,7 +17,7 @@ var layers = [][]string{
 	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable"},
 	// What tiers say to one another, and how.
 	{"internal/handshake", "internal/hop", "internal/router", "internal/pki", "internal/authorization"},
-	{"internal/process"},
+	{"internal/process", "internal/insecure"},
 	{"internal/serving", "internal/etcd"},
 	{"internal/delegate", "internal/admission", "internal/authentication"},
 	// The tiers do not know each other: what one needs of another crosses a hop.

@@ -60,7 +60,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and control socket")
 	fs.IPVar(&o.BindAddress, "bind-address", o.BindAddress, "address that serves clients")
 	fs.IntVar(&o.SecurePort, "secure-port", o.SecurePort, "port that serves clients; 0 picks a free one")
-	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port for this machine; 0 is none")
+	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port that makes everybody on this machine an administrator; 0 is none")
 	fs.IPVar(&o.InsecureBindAddress, "insecure-bind-address", o.InsecureBindAddress, "address of the plain HTTP port; loopback only")
 	fs.StringSliceVar(&o.EtcdServers, "etcd-servers", o.EtcdServers, "URLs of an etcd of your own; by default the supervisor runs one")
 	fs.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of your own etcd")
@@ -112,10 +112,7 @@ func checkPort(flag string, port int) error {
 // reaches the insecure port is its administrator.
 func (o *Options) checkInsecure() error {
 	if !o.InsecureBindAddress.IsLoopback() {
-		return fmt.Errorf("--insecure-bind-address=%s is not loopback: whoever reaches that port is an administrator", o.InsecureBindAddress)
-	}
-	if o.InsecurePort != 0 {
-		return errors.New("--insecure-port is not available yet: leave it 0 and use the secure port with the admin kubeconfig")
+		return fmt.Errorf("--insecure-bind-address=%s is not loopback: whoever reaches that port is an administrator, so give 127.0.0.1 or ::1", o.InsecureBindAddress)
 	}
 	return nil
 }

@@ -113,6 +113,26 @@ func TestFlagsThatExcludeOurs(t *testing.T) {
 	}
 }
 
+func TestTheInsecurePortIsOffAndOnLoopbackAlone(t *testing.T) {
+	if o := mustParse(t); o.InsecurePort != 0 || !o.InsecureBindAddress.IsLoopback() {
+		t.Errorf("by default %s:%d", o.InsecureBindAddress, o.InsecurePort)
+	}
+	for _, address := range []string{"127.0.0.1", "127.9.9.9", "::1"} {
+		mustParse(t, "--insecure-port=8080", "--insecure-bind-address="+address)
+	}
+	for _, address := range []string{"0.0.0.0", "::", "192.0.2.1", "169.254.0.1", "::ffff:10.0.0.1"} {
+		for _, port := range []string{"0", "8080"} {
+			_, err := parse(t, "--insecure-port="+port, "--insecure-bind-address="+address)
+			if err == nil || !strings.Contains(err.Error(), "--insecure-bind-address") {
+				t.Errorf("%s, port %s: %v", address, port, err)
+			}
+		}
+	}
+	if _, err := parse(t, "--insecure-port=-1"); err == nil {
+		t.Error("a negative port was taken")
+	}
+}
+
 func TestReservedFlagsAreUnknown(t *testing.T) {
 	for _, arg := range []string{"--wiring=/f", "--no-such-flag"} {
 		if _, err := parse(t, arg); err == nil || !strings.Contains(err.Error(), "unknown flag") {
@@ -150,7 +170,7 @@ func TestTheFileSetsEverythingAndFlagsWin(t *testing.T) {
 dataDir: /data
 bindAddress: 127.0.0.1
 securePort: 0
-insecurePort: 0
+insecurePort: 8081
 insecureBindAddress: 127.0.0.2
 etcdServers: [https://10.0.0.1:2379, https://10.0.0.2:2379]
 etcdCAFile: /dev/null
@@ -167,7 +187,7 @@ flags:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if o.DataDir != "/data" || o.BindAddress.String() != "127.0.0.1" || o.SecurePort != 0 || o.InsecureBindAddress.String() != "127.0.0.2" ||
+	if o.DataDir != "/data" || o.BindAddress.String() != "127.0.0.1" || o.SecurePort != 0 || o.InsecurePort != 8081 || o.InsecureBindAddress.String() != "127.0.0.2" ||
 		len(o.EtcdServers) != 2 || o.EtcdCAFile+o.EtcdCertFile+o.EtcdKeyFile != "/dev/null/dev/null/dev/null" {
 		t.Errorf("%+v", o)
 	}

@@ -1,0 +1,117 @@
+package supervisor
+
+import (
+	"errors"
+	"net"
+	"strconv"
+
+	"github.com/oklog/run"
+
+	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/insecure"
+	"triptych.dev/triptych/internal/pki"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/supervisor/lifecycle"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// front is the insecure port and what it needs to know of the chain. A nil front
+// is that of a supervisor without one.
+type front struct {
+	*insecure.Front
+	chain *chain
+}
+
+// listenPlain binds the insecure port, if there is to be one, before anything is
+// started: that it is taken is not to be found out when the head is ready.
+func (s *setup) listenPlain() error {
+	o := s.options
+	if o.InsecurePort == 0 {
+		return nil
+	}
+	address := net.JoinHostPort(o.InsecureBindAddress.String(), strconv.Itoa(o.InsecurePort))
+	l, err := listenTCP(address, nil)
+	if err != nil {
+		return process.ConfigurationError{Err: cannotListen(err, address, "insecure-port", "insecure-bind-address", "")}
+	}
+	s.plain = l
+	s.undo = append(s.undo, func() { l.Close() })
+	return nil
+}
+
+// front makes the front of c; nil if there is to be none.
+func (s *setup) front(c *chain) (*front, error) {
+	if s.plain == nil {
+		return nil, nil
+	}
+	mine := s.pki.Internal(identity.Supervisor)
+	cfg, err := pki.ClientTLS(mine.CA, mine.Delegation.Cert, mine.Delegation.Key, identity.ServerName(tier.Aggregator))
+	if err != nil {
+		return nil, process.ConfigurationError{Err: err}
+	}
+	f := &front{chain: c, Front: insecure.New(insecure.Config{
+		Listener: s.plain, Head: s.sockets.hop[tier.Aggregator].address.String(), TLS: cfg, Available: c.headAvailable,
+	})}
+	c.onStop = f.End
+	return f, nil
+}
+
+// addTo adds the front's actors. The first ends when the stop begins, which is no
+// news to the chain; connections that are still open are closed after its end.
+func (f *front) addTo(g *run.Group) {
+	if f == nil {
+		return
+	}
+	g.Add(f.Serve, func(error) { f.chain.closeAfter(f) })
+	g.Add(func() error { f.chain.followHead(f.HeadLost); return nil }, func(error) {})
+}
+
+func (f *front) close() {
+	if f != nil {
+		f.Close()
+	}
+}
+
+// shownURL is the front's URL while it is open.
+func (f *front) shownURL(now Snapshot) string {
+	if f == nil || !now.head().EverReady || now.Phase == lifecycle.PhaseStopping {
+		return ""
+	}
+	return f.URL()
+}
+
+func (s Snapshot) head() Child { return s.Children[string(tier.Aggregator)] }
+
+// headAvailable tells why the head must not be sent requests, or nil. For the
+// first time it may when it is ready; a later process, as on every hop, when it
+// is prepared.
+func (c *chain) headAvailable() error {
+	now, _ := c.Snapshot()
+	switch head := now.head(); {
+	case !head.EverReady:
+		return errors.New("it has not been ready yet")
+	case !head.Stage.AtLeast(tier.Prepared):
+		return errors.New("it is away")
+	}
+	return nil
+}
+
+// followHead calls lost after each process of the head that is gone, to the end
+// of the chain. By then headAvailable knows.
+func (c *chain) followHead(lost func()) {
+	pid := 0
+	for {
+		now, changed := c.Snapshot()
+		if is := now.head().PID; is != pid {
+			if pid != 0 {
+				lost()
+			}
+			pid = is
+		}
+		select {
+		case <-changed:
+		case <-c.done:
+			return
+		}
+	}
+}
