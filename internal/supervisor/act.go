@@ -46,8 +46,8 @@ func (c *chain) start(m *member) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.process, m.watch = p, cancel
 	s := &sink{chain: c, member: m, life: m.life}
-	c.helpers.Go(func() { m.observe(ctx, s) })
-	c.helpers.Go(func() {
+	c.background.Go(func() { m.observe(ctx, s) })
+	c.background.Go(func() {
 		exit := p.Wait()
 		s.post(func() { c.exited(m, exit) })
 	})

@@ -24,9 +24,9 @@ type chain struct {
 	// onPhase is called with every new phase.
 	onPhase func(lifecycle.Phase)
 
-	events  chan func()
-	done    chan struct{}
-	helpers sync.WaitGroup // observers and waits for exits
+	events     chan func()
+	done       chan struct{}
+	background sync.WaitGroup // observers and waits for exits
 
 	haste     haste
 	withdrawn bool // beforeStop has returned
@@ -58,7 +58,7 @@ func (c *chain) Run() error {
 		c.settle()
 	}
 	close(c.done)
-	c.helpers.Wait()
+	c.background.Wait()
 	return c.verdict()
 }
 

@@ -68,7 +68,7 @@ func (c *chain) hasten(to haste) {
 func (c *chain) withdraw() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.hurry = cancel
-	c.helpers.Go(func() {
+	c.background.Go(func() {
 		defer cancel()
 		c.beforeStop(ctx)
 		c.post(func() { c.withdrawn = true })
