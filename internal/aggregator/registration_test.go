@@ -239,3 +239,18 @@ func TestTheHeadIsReadyWhenEachAPIServiceHasBeenAvailableOnce(t *testing.T) {
 	i.OnAdd(available("v1.batch", v1.ConditionTrue), false)
 	wantMissing("when each has been")
 }
+
+// The group of CRDs is registered once and for all: were it forgotten while
+// extensions is away, it would be deleted and not come back.
+func TestAllThatStandsForExtensionsIsRemembered(t *testing.T) {
+	got := remembered(listing(t,
+		registered("apiextensions.k8s.io", "v1", "onstart", nil), registered("example.org", "v1", "true", nil),
+		registered("apps", "v1", "onstart", nil), registered("metrics.k8s.io", "v1", "", nil)))
+	names := map[string]bool{}
+	for _, gv := range got {
+		names[serviceName(gv)] = true
+	}
+	if len(names) != 2 || !names["v1.apiextensions.k8s.io"] || !names["v1.example.org"] {
+		t.Errorf("remembered %v", got)
+	}
+}

@@ -148,3 +148,19 @@ func TestADocumentThatCannotBeHadChangesNothing(t *testing.T) {
 	feed.follow(t.Context(), state)
 	wantFreshness(t, "readable", document(), freshness{})
 }
+
+// The next incarnation may answer before it has read what it serves: taken for
+// the whole, its document would drop groups that exist.
+func TestADocumentOfAnotherLifeIsAFailedFetch(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	l := e.live("first")
+	feed, _ := e.feed()
+	e.tell(l, feed, true, "one.org")
+	if _, err := feed.fetch(t.Context(), "first"); err != nil {
+		t.Error(err)
+	}
+	if _, err := feed.fetch(t.Context(), "another"); err == nil {
+		t.Error("it was taken")
+	}
+	e.lose(l)
+}

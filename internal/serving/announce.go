@@ -49,7 +49,8 @@ func (a *announcer) notify() {
 	}
 }
 
-// becameReady is called when the server is ready for the first time.
+// becameReady is called whenever the server becomes ready; what was complete once
+// stays so.
 func (a *announcer) becameReady() {
 	a.ready.Store(true)
 	a.notify()
