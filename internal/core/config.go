@@ -21,10 +21,12 @@ import (
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
 )
 
-// newConfig takes the options to upstream's control plane configuration.
-func newConfig(ctx context.Context, p *process.Process, common *serving.Options, completed kubeoptions.CompletedOptions) (*controlplane.Config, error) {
+// newConfig takes the options to upstream's control plane configuration, and
+// says what core's calls to itself have to be told.
+func newConfig(ctx context.Context, p *process.Process, common *serving.Options, completed kubeoptions.CompletedOptions) (*controlplane.Config, *loopback, error) {
 	base, err := serving.Build(p, common, serving.Kind{
 		Scheme:    legacyscheme.Scheme,
 		Codecs:    legacyscheme.Codecs,
@@ -33,20 +35,24 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 		Resources: controlplane.DefaultAPIResourceConfigSource(),
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	loopback, err := splitLoopback(base.Config.LoopbackClientConfig, p.ClientConfig(tier.Aggregator))
+	if err != nil {
+		return nil, nil, err
 	}
 	storage, err := addStorage(base.Config, completed)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := addJudgement(base, completed); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config, _, _, err := app.CreateKubeAPIServerConfig(completed, base.Config, base.Informers, storage)
 	if err != nil {
-		return nil, fmt.Errorf("cannot configure the control plane: %w", err)
+		return nil, nil, fmt.Errorf("cannot configure the control plane: %w", err)
 	}
-	return config, nil
+	return config, loopback, nil
 }
 
 func addStorage(c *genericapiserver.Config, completed kubeoptions.CompletedOptions) (*serverstorage.DefaultStorageFactory, error) {

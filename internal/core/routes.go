@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -78,19 +79,24 @@ func table(listed []string, extensions handshake.State) *router.Table {
 	for _, gv := range extensions.Routes.GetGroupVersions() {
 		t.GroupVersions[gv.GetGroup()+"/"+gv.GetVersion()] = tier.Extensions
 	}
-	for _, path := range listed {
-		rest, ok := strings.CutPrefix(path, "/apis/")
-		if !ok {
-			continue
-		}
-		group, _, versioned := strings.Cut(rest, "/")
+	maps.Copy(t.GroupVersions, ownGroupVersions(listed))
+	for gv := range ownGroupVersions(listed) {
+		group, _, _ := strings.Cut(gv, "/")
 		t.Groups[group] = tier.Core
-		if versioned {
-			t.GroupVersions[rest] = tier.Core
-		}
 		if extensions.Routes.GetComplete() {
 			t.OtherVersions[group] = tier.Core
 		}
 	}
 	return t
+}
+
+// ownGroupVersions finds the group versions among the paths of core.
+func ownGroupVersions(listed []string) map[string]tier.Name {
+	own := map[string]tier.Name{}
+	for _, path := range listed {
+		if rest, ok := strings.CutPrefix(path, "/apis/"); ok && strings.Count(rest, "/") == 1 {
+			own[rest] = tier.Core
+		}
+	}
+	return own
 }

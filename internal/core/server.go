@@ -30,7 +30,7 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	config, err := newConfig(ctx, p, common, completed)
+	config, loopback, err := newConfig(ctx, p, common, completed)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
@@ -52,6 +52,7 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	p.Reach(tier.Constructed)
 
 	prepared := generic.PrepareRun()
+	loopback.follow(generic.ListedPaths())
 	routes.follow(ctx, generic.ListedPaths())
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err

@@ -37,6 +37,8 @@ type Process struct {
 	Flags *pflag.FlagSet
 
 	listener net.Listener
+	// ca is the internal CA's bundle.
+	ca       []byte
 	settings map[string]string
 	born     time.Time
 	wasReady atomic.Bool
@@ -75,6 +77,9 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 func (p *Process) newHandshake(settingsHash string) error {
 	cfg, err := serverTLS(p.Wiring.PKI)
 	if err != nil {
+		return err
+	}
+	if p.ca, err = readCA(p.Wiring.PKI.CA); err != nil {
 		return err
 	}
 	if p.listener, err = p.Wiring.Listen.Handshake.Open(); err != nil {

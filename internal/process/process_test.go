@@ -194,12 +194,16 @@ func TestPatienceRunsFromTheStartOfTheProcess(t *testing.T) {
 func TestCallsGoToTheRightTierWithTheRightCertificate(t *testing.T) {
 	w, _ := newWiring(t, tier.Core)
 	w.Tiers[tier.Aggregator] = wiring.Endpoint{Hop: "127.0.0.1:4711", Handshake: "127.0.0.1:4712"}
-	p := &Process{Wiring: &w}
+	p := &Process{Wiring: &w, ca: []byte("bundle")}
 
 	c := p.ClientConfig(tier.Aggregator)
 	if c.Host != "https://127.0.0.1:4711" || c.ServerName != identity.ServerName(tier.Aggregator) ||
-		c.CertFile != w.PKI.Self.Cert || c.CAFile != w.PKI.CA || c.QPS >= 0 {
+		c.CertFile != w.PKI.Self.Cert || string(c.CAData) != "bundle" || c.QPS >= 0 {
 		t.Errorf("the client is configured as %+v", c)
+	}
+	// What clients of webhooks add to the data must not hide our CA.
+	if c.CAFile != "" {
+		t.Errorf("the CA is the file %s", c.CAFile)
 	}
 	cfg, err := p.DelegationTLS(tier.Extensions)
 	if err != nil {

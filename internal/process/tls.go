@@ -37,9 +37,9 @@ func clientTLS(ca string, pair wiring.KeyPair, to tier.Name) (*tls.Config, error
 }
 
 func baseTLS(ca string, pair wiring.KeyPair) (*tls.Config, error) {
-	pem, err := os.ReadFile(ca)
+	pem, err := readCA(ca)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the internal CA: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
@@ -52,13 +52,23 @@ func baseTLS(ca string, pair wiring.KeyPair) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: pool, Certificates: []tls.Certificate{cert}}, nil
 }
 
+func readCA(path string) ([]byte, error) {
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the internal CA: %w", err)
+	}
+	return pem, nil
+}
+
 // ClientConfig is for calls that this process makes as itself to the named
-// tier, its own included: what an API server calls its loopback client.
+// tier, its own included: what an API server calls its loopback client. The CA is
+// in it as data: clients of webhooks add the bundles of webhooks to the data, and
+// data hides a file.
 func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 	return &rest.Config{
 		Host: "https://" + p.Wiring.Tiers[to].Hop,
 		TLSClientConfig: rest.TLSClientConfig{
-			CAFile:     p.Wiring.PKI.CA,
+			CAData:     p.ca,
 			CertFile:   p.Wiring.PKI.Self.Cert,
 			KeyFile:    p.Wiring.PKI.Self.Key,
 			ServerName: identity.ServerName(to),

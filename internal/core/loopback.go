@@ -1,0 +1,77 @@
+package core
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"k8s.io/client-go/rest"
+
+	"triptych.dev/triptych/internal/router"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// loopback is what core's calls to itself become of when they are about more
+// than core. In one process they saw the API as a whole: parameters of policies
+// may be of custom or aggregated kinds, and a webhook may be an API that is
+// served behind kubernetes.default.svc. So what core does not serve is asked of
+// the head. What it does serve is asked of core itself, which starts before the
+// head and must not depend on it.
+type loopback struct {
+	head http.RoundTripper
+	// address is the head's private listener.
+	address string
+	table   atomic.Pointer[router.Table]
+}
+
+// splitLoopback has clients of own, which reach core, reach the head by whole
+// for what core does not serve.
+func splitLoopback(own, whole *rest.Config) (*loopback, error) {
+	head, err := rest.TransportFor(whole)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client for the whole API: %w", err)
+	}
+	u, err := url.Parse(whole.Host)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a client for the whole API: %w", err)
+	}
+	l := &loopback{head: head, address: u.Host}
+	own.Wrap(func(core http.RoundTripper) http.RoundTripper { return &splitTransport{core: core, loopback: l} })
+	return l, nil
+}
+
+// follow makes listed, the paths of core, those that stay here. Before it is
+// known what core serves, everything does.
+func (l *loopback) follow(listed []string) {
+	l.table.Store(&router.Table{
+		Self: tier.Aggregator, Own: []string{"/openapi"},
+		Legacy: tier.Core, OtherGroups: tier.Aggregator, OtherPaths: tier.Core,
+		GroupVersions: ownGroupVersions(listed),
+	})
+}
+
+// leaves tells whether a request for path is for the head.
+func (l *loopback) leaves(path string) bool {
+	table := l.table.Load()
+	return table != nil && table.Owner(path) != tier.Core
+}
+
+// splitTransport is the transport of one client of core's own.
+type splitTransport struct {
+	core     http.RoundTripper
+	loopback *loopback
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *splitTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !t.loopback.leaves(r.URL.Path) {
+		return t.core.RoundTrip(r)
+	}
+	r = r.Clone(r.Context())
+	r.URL.Host, r.Host = t.loopback.address, ""
+	return t.loopback.head.RoundTrip(r)
+}
+
+// WrappedRoundTripper implements k8s.io/apimachinery/pkg/util/net.RoundTripperWrapper.
+func (t *splitTransport) WrappedRoundTripper() http.RoundTripper { return t.core }
