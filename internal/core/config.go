@@ -21,7 +21,6 @@ import (
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
-	"triptych.dev/triptych/internal/tier"
 )
 
 // newConfig takes the options to upstream's control plane configuration, and
@@ -37,7 +36,12 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 	if err != nil {
 		return nil, nil, err
 	}
-	loopback, err := splitLoopback(base.Config.LoopbackClientConfig, p.ClientConfig(tier.Aggregator))
+	loopback := &loopback{}
+	if p.Wiring.IsHead() {
+		err = completed.SecureServing.SecureServingOptions.ApplyTo(&base.Config.SecureServing)
+	} else {
+		err = loopback.split(base.Config.LoopbackClientConfig, p.ClientConfig(p.Wiring.Head))
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -17,7 +17,8 @@ import (
 // may be of custom or aggregated kinds, and a webhook may be an API that is
 // served behind kubernetes.default.svc. So what core does not serve is asked of
 // the head. What it does serve is asked of core itself, which starts before the
-// head and must not depend on it.
+// head and must not depend on it. In direct mode core is the head, and nothing is
+// split.
 type loopback struct {
 	head http.RoundTripper
 	// address is the head's private listener.
@@ -25,20 +26,19 @@ type loopback struct {
 	table   atomic.Pointer[router.Table]
 }
 
-// splitLoopback has clients of own, which reach core, reach the head by whole
-// for what core does not serve.
-func splitLoopback(own, whole *rest.Config) (*loopback, error) {
-	head, err := rest.TransportFor(whole)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make a client for the whole API: %w", err)
-	}
+// split has clients of own, which reach core, reach the head by whole for what
+// core does not serve.
+func (l *loopback) split(own, whole *rest.Config) error {
 	u, err := url.Parse(whole.Host)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make a client for the whole API: %w", err)
+		return fmt.Errorf("cannot make a client for the whole API: %w", err)
 	}
-	l := &loopback{head: head, address: u.Host}
+	l.address = u.Host
+	if l.head, err = rest.TransportFor(whole); err != nil {
+		return fmt.Errorf("cannot make a client for the whole API: %w", err)
+	}
 	own.Wrap(func(core http.RoundTripper) http.RoundTripper { return &splitTransport{core: core, loopback: l} })
-	return l, nil
+	return nil
 }
 
 // follow makes listed, the paths of core, those that stay here. Before it is

@@ -17,8 +17,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestCoreAsksItselfForWhatItServesAndTheHeadForTheRest(t *testing.T) {
 	own := &rest.Config{Host: "https://127.0.0.1:1"}
-	l, err := splitLoopback(own, &rest.Config{Host: "https://127.0.0.1:2"})
-	if err != nil {
+	l := &loopback{}
+	if err := l.split(own, &rest.Config{Host: "https://127.0.0.1:2"}); err != nil {
 		t.Fatal(err)
 	}
 	core, head := &transport{}, &transport{}

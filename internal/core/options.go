@@ -5,6 +5,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strconv"
 
@@ -69,7 +70,8 @@ func (o *Options) common() *serving.Options {
 	}
 }
 
-// complete fits upstream's options to a server that has no port of its own.
+// complete fits upstream's options to a server that is handed its listeners: the
+// public one where core is the head, and else none.
 func (o *Options) complete(ctx context.Context, w *wiring.Wiring) (kubeoptions.CompletedOptions, error) {
 	host, port, err := net.SplitHostPort(w.PublicAddress)
 	if err != nil {
@@ -81,9 +83,15 @@ func (o *Options) complete(ctx context.Context, w *wiring.Wiring) (kubeoptions.C
 	if o.SecureServing.BindPort, err = strconv.Atoi(port); err != nil {
 		return kubeoptions.CompletedOptions{}, err
 	}
-	// Never served with: named so that upstream makes no self-signed pair.
-	o.SecureServing.ServerCert.CertKey.CertFile = w.PKI.Serving.Cert
-	o.SecureServing.ServerCert.CertKey.KeyFile = w.PKI.Serving.Key
+	if w.IsHead() {
+		if o.SecureServing.Listener, err = w.Listen.Public.Open(); err != nil {
+			return kubeoptions.CompletedOptions{}, fmt.Errorf("cannot open the secure port: %w", err)
+		}
+	} else {
+		// Never served with: named so that upstream makes no self-signed pair.
+		o.SecureServing.ServerCert.CertKey.CertFile = w.PKI.Serving.Cert
+		o.SecureServing.ServerCert.CertKey.KeyFile = w.PKI.Serving.Key
+	}
 	completed, err := o.Complete(ctx)
 	if err != nil {
 		return kubeoptions.CompletedOptions{}, err

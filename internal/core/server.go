@@ -36,6 +36,9 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	}
 	routes := newRoutes(extensions, p.WasReady)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
+	if p.Wiring.IsHead() {
+		config.ControlPlane.Generic.BuildHandlerChainFunc = routes.directChain
+	}
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.WasReady))
 	p.Listen()
 	p.Reach(tier.Configured)
@@ -50,6 +53,13 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 		return err
 	}
 	p.Reach(tier.Constructed)
+	who := peers
+	if p.Wiring.IsHead() {
+		who = directPeers
+		if err := represent(ctx, p, generic, extensions); err != nil {
+			return fmt.Errorf("cannot speak for extensions: %w", err)
+		}
+	}
 
 	prepared := generic.PrepareRun()
 	loopback.follow(generic.ListedPaths())
@@ -57,5 +67,5 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err
 	}
-	return serving.Serve(ctx, p, generic, peers, prepared.RunWithContext)
+	return serving.Serve(ctx, p, generic, who, prepared.RunWithContext)
 }

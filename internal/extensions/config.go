@@ -18,7 +18,6 @@ import (
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
-	"triptych.dev/triptych/internal/tier"
 )
 
 // newConfig takes the options to the configuration of upstream's server.
@@ -47,7 +46,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 		return nil, err
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.
-	whole := p.ClientConfig(tier.Aggregator)
+	whole := p.ClientConfig(p.Wiring.Head)
 	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
 		return nil, err

@@ -36,8 +36,10 @@ const (
 type Config struct {
 	// Listener is TCP on loopback, without TLS. The Front owns it.
 	Listener net.Listener
-	// Head is the host:port of the head's private listener.
-	Head string
+	// Head is the tier that is the head, Address the host:port of its private
+	// listener.
+	Head    tier.Name
+	Address string
 	// TLS shows the supervisor's delegation certificate and verifies the head.
 	TLS *tls.Config
 	// Available tells why the head cannot be called now, nil when it can. It is
@@ -64,7 +66,7 @@ func New(c Config) *Front {
 		listener: c.Listener,
 		// The head bounds requests in time, as it does those of its secure port.
 		head: hop.NewForwarder(hop.ForwarderConfig{
-			Delegate: tier.Aggregator, Address: c.Head, TLS: c.TLS, Available: c.Available, ErrorWriter: refuse,
+			Delegate: c.Head, Address: c.Address, TLS: c.TLS, Available: c.Available, ErrorWriter: refuse,
 		}),
 	}
 	f.closing, f.close = context.WithCancel(context.Background())

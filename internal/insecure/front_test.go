@@ -16,6 +16,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"triptych.dev/triptych/internal/tier"
 )
 
 // patience bounds waits for what happens at once.
@@ -190,7 +192,7 @@ func TestCloseBreaksOffWhatIsLeft(t *testing.T) {
 
 func TestCloseWithoutServeFreesThePort(t *testing.T) {
 	l := listen(t)
-	f := New(Config{Listener: l, Head: "127.0.0.1:1", TLS: &tls.Config{}, Available: func() error { return nil }})
+	f := New(Config{Listener: l, Head: tier.Aggregator, Address: "127.0.0.1:1", TLS: &tls.Config{}, Available: func() error { return nil }})
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}

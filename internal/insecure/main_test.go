@@ -92,7 +92,7 @@ func serveHead(t *testing.T, paths pki.Paths, l net.Listener, handler http.Handl
 func serveFront(t *testing.T, address string, cfg *tls.Config) *fixture {
 	t.Helper()
 	f := &fixture{t: t}
-	f.Front = New(Config{Listener: listen(t), Head: address, TLS: cfg, Available: func() error {
+	f.Front = New(Config{Listener: listen(t), Head: tier.Aggregator, Address: address, TLS: cfg, Available: func() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.away

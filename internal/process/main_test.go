@@ -46,6 +46,7 @@ func newWiring(t *testing.T, name tier.Name) (w wiring.Wiring, handshake string)
 	handshake = l.Addr().String()
 	l.Close()
 	w = wiring.Wiring{
+		Head: tier.Aggregator,
 		Tier: name, Replica: string(name) + "-0", PublicAddress: "127.0.0.1:6443",
 		Listen: wiring.Listen{Hop: "127.0.0.1:0", Handshake: wiring.Socket(handshake), Public: "127.0.0.1:0"},
 		PKI:    pki.Paths{Dir: dir.Dir}.Internal(name),

@@ -28,7 +28,7 @@ func (s *setup) grace() Grace {
 // members makes the children of the table.
 func (s *setup) members() ([]*member, error) {
 	var members []*member
-	for _, row := range rows(s.embedded()) {
+	for _, row := range rows(s.embedded(), s.head) {
 		m := &member{row: row, machine: lifecycle.New(row.lifecycle(s.grace(), rand.Float64))}
 		var err error
 		if m.launch, m.observe, err = s.child(row.name); err != nil {
@@ -61,7 +61,7 @@ func (s *setup) tier(name tier.Name) (launch, watcher, error) {
 }
 
 func (s *setup) given(name tier.Name) options.Given {
-	g := options.Given{Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
+	g := options.Given{Head: s.head, Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
 	if s.advertise.IsLoopback() {
 		g.Reconciler = noReconciler
 	}

@@ -45,12 +45,12 @@ func (s *setup) front(c *chain) (*front, error) {
 		return nil, nil
 	}
 	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Delegation.Cert, mine.Delegation.Key, identity.ServerName(tier.Aggregator))
+	cfg, err := pki.ClientTLS(mine.CA, mine.Delegation.Cert, mine.Delegation.Key, identity.ServerName(s.head))
 	if err != nil {
 		return nil, process.ConfigurationError{Err: err}
 	}
 	f := &front{chain: c, Front: insecure.New(insecure.Config{
-		Listener: s.plain, Head: s.sockets.hop[tier.Aggregator].address.String(), TLS: cfg, Available: c.headAvailable,
+		Listener: s.plain, Head: s.head, Address: s.sockets.hop[s.head].address.String(), TLS: cfg, Available: c.headAvailable,
 	})}
 	c.onStop = f.End
 	return f, nil
@@ -80,7 +80,7 @@ func (f *front) shownURL(now Snapshot) string {
 	return f.URL()
 }
 
-func (s Snapshot) head() Child { return s.Children[string(tier.Aggregator)] }
+func (s Snapshot) head() Child { return s.Children[s.Head] }
 
 // headAvailable tells why the head must not be sent requests, or nil. For the
 // first time it may when it is ready; a later process, as on every hop, when it

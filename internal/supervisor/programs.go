@@ -8,8 +8,9 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// programs finds the tiers' programs in dir, or beside the supervisor's own.
-func programs(dir, executable string) (map[tier.Name]string, error) {
+// programs finds the programs of the tiers up to head in dir, or beside the
+// supervisor's own.
+func programs(head tier.Name, dir, executable string) (map[tier.Name]string, error) {
 	if dir == "" {
 		dir = filepath.Dir(executable)
 	}
@@ -19,7 +20,7 @@ func programs(dir, executable string) (map[tier.Name]string, error) {
 		return nil, err
 	}
 	found := map[tier.Name]string{}
-	for _, name := range tier.Order {
+	for _, name := range tier.UpTo(head) {
 		path := filepath.Join(dir, string(name))
 		info, err := os.Stat(path)
 		if err != nil {

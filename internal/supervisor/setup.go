@@ -22,7 +22,9 @@ import (
 // setup is everything that must be in place before the first child starts. It
 // is made step by step; close undoes the steps that were made, last one first.
 type setup struct {
-	options  *options.Options
+	options *options.Options
+	// head is the tier with the secure port.
+	head     tier.Name
 	programs map[tier.Name]string
 	// executable is the supervisor's own program, which is etcd's too.
 	executable string
@@ -44,7 +46,10 @@ type setup struct {
 
 // prepare makes a setup, or an error and nothing.
 func prepare(o *options.Options, executable string, environ []string) (*setup, error) {
-	s := &setup{options: o, executable: executable, environ: child.Environment(environ), logs: map[string]*child.Log{}}
+	s := &setup{
+		options: o, head: o.Head(environ), executable: executable,
+		environ: child.Environment(environ), logs: map[string]*child.Log{},
+	}
 	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.writeWiring, s.openLogs}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -67,7 +72,7 @@ func (s *setup) close() {
 func (s *setup) embedded() bool { return len(s.options.EtcdServers) == 0 }
 
 func (s *setup) findPrograms() (err error) {
-	if s.programs, err = programs(s.options.BinDir, s.executable); err != nil {
+	if s.programs, err = programs(s.head, s.options.BinDir, s.executable); err != nil {
 		return process.ConfigurationError{Err: err}
 	}
 	return nil
@@ -89,7 +94,7 @@ func (s *setup) openDir() error {
 }
 
 func (s *setup) listen() (err error) {
-	if s.sockets, err = listenAll(s.options); err != nil {
+	if s.sockets, err = listenAll(s.options, s.head); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, s.sockets.close)
@@ -148,7 +153,7 @@ func (s *setup) reserveEtcd() error {
 }
 
 func (s *setup) writeWiring() error {
-	for _, name := range tier.Order {
+	for _, name := range tier.UpTo(s.head) {
 		data, err := json.MarshalIndent(s.wiring(name), "", "  ")
 		if err != nil {
 			return fmt.Errorf("cannot write the wiring of %s: %w", name, err)
@@ -166,6 +171,7 @@ func (s *setup) wiring(name tier.Name) wiring.Wiring {
 	return wiring.Wiring{
 		Tier:          name,
 		Replica:       replica(name),
+		Head:          s.head,
 		Listen:        s.sockets.listen(name, child.FirstFD),
 		Lifeline:      child.LifelineFD,
 		PKI:           s.pki.Internal(name),
@@ -175,7 +181,7 @@ func (s *setup) wiring(name tier.Name) wiring.Wiring {
 }
 
 func (s *setup) openLogs() error {
-	for _, row := range rows(s.embedded()) {
+	for _, row := range rows(s.embedded(), s.head) {
 		log := child.OpenLog(s.dir.LogFile(row.name))
 		s.logs[row.name] = log
 		s.undo = append(s.undo, func() { log.Close() })
@@ -194,6 +200,9 @@ func (s *setup) summary() []string {
 	}
 	for _, r := range s.report.Renewed {
 		lines = append(lines, "pki: renewed "+strings.TrimPrefix(r.File, s.dir.Root+string(os.PathSeparator))+": "+r.Reason)
+	}
+	if s.head == tier.Core {
+		lines = append(lines, "direct mode: core is the head, there is no aggregator and no APIService")
 	}
 	if s.advertise.IsLoopback() {
 		lines = append(lines, "warning: this machine has no address but loopback: the kubernetes Service gets no endpoint, so pods will not find the API")

@@ -10,6 +10,8 @@ type Snapshot struct {
 	Phase lifecycle.Phase
 	// Children are by the name of the tier, or "etcd".
 	Children map[string]Child
+	// Head is the name of the tier with the secure port.
+	Head string
 }
 
 // Child is one child at one moment.
@@ -21,7 +23,7 @@ type Child struct {
 
 // publish makes the snapshot that others see.
 func (c *chain) publish() {
-	s := Snapshot{Phase: c.phase, Children: map[string]Child{}}
+	s := Snapshot{Phase: c.phase, Children: map[string]Child{}, Head: c.members[len(c.members)-1].row.name}
 	for _, m := range c.members {
 		s.Children[m.row.name] = Child{View: m.machine.View(), Description: m.description}
 	}

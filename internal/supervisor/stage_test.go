@@ -80,7 +80,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{t: t, ended: make(chan error, 1), actors: map[string][]*actor{}, script: map[string]func(*actor){}}
 	var members []*member
 	grace := Grace{Request: 60 * time.Second, Watch: 10 * time.Second}
-	for _, row := range rows(true) {
+	for _, row := range rows(true, tier.Aggregator) {
 		members = append(members, &member{
 			row:     row,
 			machine: lifecycle.New(row.lifecycle(grace, func() float64 { return 0 })),

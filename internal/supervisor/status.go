@@ -22,7 +22,7 @@ func (v *Supervisor) Status() control.Status {
 		InsecureURL: v.front.shownURL(now),
 		Etcd:        control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
 	}
-	for _, name := range slices.Backward(tier.Order) {
+	for _, name := range slices.Backward(tier.UpTo(v.setup.head)) {
 		r := replicaStatus(now.Children[string(name)].View)
 		r.Address = v.setup.sockets.hop[name].address.String()
 		s.Tiers = append(s.Tiers, control.Tier{Name: string(name), Replicas: []control.Replica{r}})

@@ -32,10 +32,10 @@ type row struct {
 	storage bool
 }
 
-// rows is the table of all children. They start in this order, and stop in the
+// rows is the table of all children of a chain with the given head. They start in this order, and stop in the
 // reverse of it, each after the exit of the one before: clients are lost first,
 // storage last. embedded tells whether etcd is a child.
-func rows(embedded bool) []row {
+func rows(embedded bool, head tier.Name) []row {
 	var table []row
 	after := ""
 	if embedded {
@@ -48,9 +48,9 @@ func rows(embedded bool) []row {
 			storage:       true,
 		}), Etcd
 	}
-	for _, name := range tier.Order {
+	for _, name := range tier.UpTo(head) {
 		budget := Grace.inner
-		if name == tier.Aggregator {
+		if name == head {
 			budget = Grace.head
 		}
 		table = append(table, row{name: string(name), after: after, stages: tier.Stages, stop: syscall.SIGTERM, budget: budget})

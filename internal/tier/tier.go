@@ -18,7 +18,8 @@ const (
 	// Extensions serves CustomResourceDefinitions and custom resources. It
 	// delegates to nobody: what it does not know is a 404.
 	Extensions Name = "extensions"
-	// Core serves the Kubernetes API proper and delegates to Extensions.
+	// Core serves the Kubernetes API proper and delegates to Extensions. In direct
+	// mode it is the head.
 	Core Name = "core"
 	// Aggregator is the head: it owns the secure port, authenticates, serves
 	// APIServices and delegates to Core.
@@ -28,6 +29,12 @@ const (
 // Order lists the tiers from the last delegate to the head. Start-up follows
 // it, stopping follows it backwards, and no other place states it.
 var Order = []Name{Extensions, Core, Aggregator}
+
+// UpTo returns the tiers of a chain with the given head, in Order. With Aggregator
+// these are all; with Core it is the direct mode, which has no aggregator.
+func UpTo(head Name) []Name {
+	return Order[:slices.Index(Order, head)+1]
+}
 
 // Parse returns the tier called s, or an error that lists the tiers there are.
 func Parse(s string) (Name, error) {

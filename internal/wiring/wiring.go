@@ -27,6 +27,9 @@ type Wiring struct {
 	Tier tier.Name `json:"tier"`
 	// Replica is unique among the processes of the tier: "core-0".
 	Replica string `json:"replica"`
+	// Head is the tier with the secure port: aggregator, or core in direct mode,
+	// where there is no aggregator.
+	Head tier.Name `json:"head"`
 	// Listen are the sockets of this process.
 	Listen Listen `json:"listen"`
 	// Lifeline is the number of an inherited descriptor, the read end of a pipe
@@ -35,7 +38,7 @@ type Wiring struct {
 	Lifeline int `json:"lifeline,omitempty"`
 	// PKI are the internal certificates of this process.
 	PKI PKI `json:"pki"`
-	// Tiers tells where every other tier is.
+	// Tiers tells where every tier up to the head is.
 	Tiers map[tier.Name]Endpoint `json:"tiers"`
 	// PublicAddress is the host:port of the head's secure port, which core
 	// publishes in the endpoints of the kubernetes Service.
@@ -114,7 +117,7 @@ func (w *Wiring) validate() error {
 	}
 	needPair("pki.serving", w.PKI.Serving)
 	needPair("pki.self", w.PKI.Self)
-	if w.Tier == tier.Aggregator {
+	if w.IsHead() {
 		need("listen.public", string(w.Listen.Public))
 	}
 	if _, delegates := w.Tier.Delegate(); delegates {
@@ -123,7 +126,10 @@ func (w *Wiring) validate() error {
 	if _, err := netip.ParseAddrPort(w.PublicAddress); err != nil {
 		errs = append(errs, fmt.Errorf("publicAddress must be IP:port: %w", err))
 	}
-	for _, name := range tier.Order {
+	if w.Head != tier.Aggregator && w.Head != tier.Core {
+		return errors.Join(append(errs, fmt.Errorf("head must be %s or %s", tier.Aggregator, tier.Core))...)
+	}
+	for _, name := range tier.UpTo(w.Head) {
 		e, ok := w.Tiers[name]
 		if !ok || e.Hop == "" || e.Handshake == "" {
 			errs = append(errs, fmt.Errorf("tiers.%s needs hop and handshake", name))
@@ -131,6 +137,9 @@ func (w *Wiring) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// IsHead tells whether the process is one of the head.
+func (w *Wiring) IsHead() bool { return w.Tier == w.Head }
 
 // Socket is "fd:N" for an inherited listening descriptor, or a host:port to
 // listen on.

@@ -14,7 +14,7 @@ import (
 // complete returns a wiring in which nothing is missing.
 func complete(name tier.Name) Wiring {
 	w := Wiring{
-		Tier: name, Replica: string(name) + "-0", Lifeline: 6, PublicAddress: "10.0.0.1:6443",
+		Tier: name, Replica: string(name) + "-0", Head: tier.Aggregator, Lifeline: 6, PublicAddress: "10.0.0.1:6443",
 		Listen: Listen{Hop: FD(3), Handshake: FD(4)},
 		PKI:    PKI{CA: "ca.crt", Serving: KeyPair{"s.crt", "s.key"}, Self: KeyPair{"self.crt", "self.key"}},
 		Tiers:  map[tier.Name]Endpoint{},

@@ -23,6 +23,8 @@ const (
 
 // Given is what the tiers are told that does not come from the user.
 type Given struct {
+	// Head is the tier with the secure port.
+	Head tier.Name
 	// Wiring is the path of the tier's wiring file.
 	Wiring string
 	// EtcdServers, EtcdCA and EtcdClient are how the tier reaches etcd. EtcdCA
@@ -46,7 +48,7 @@ func (o *Options) Arguments(name tier.Name, g Given) []string {
 			args = append(args, argument(s.name, s.value))
 		}
 	}
-	return append(args, o.Forwarded.For(name)...)
+	return append(args, o.Forwarded.For(name, g.Head)...)
 }
 
 // overridden tells whether the user set the flag, or one that excludes it.
@@ -78,11 +80,14 @@ func (o *Options) defaults(name tier.Name, g Given) []setting {
 		{"authorization-mode", "Node,RBAC"},
 		{"shutdown-watch-termination-grace-period", DefaultWatchGrace.String()},
 	}
+	if name == g.Head {
+		all = append(all, headDefaults(g)...)
+	}
 	switch name {
 	case tier.Core:
 		return append(all, append(coreDefaults(g), authenticationDefaults(g.PKI)...)...)
 	case tier.Aggregator:
-		return append(all, append(headDefaults(g), authenticationDefaults(g.PKI)...)...)
+		return append(all, append(aggregatorDefaults(g), authenticationDefaults(g.PKI)...)...)
 	}
 	return all
 }
@@ -104,10 +109,16 @@ func coreDefaults(g Given) []setting {
 }
 
 func headDefaults(g Given) []setting {
-	server, proxy := g.PKI.APIServer(), g.PKI.FrontProxyClient()
+	server := g.PKI.APIServer()
 	return []setting{
 		{"tls-cert-file", server.Cert},
 		{"tls-private-key-file", server.Key},
+	}
+}
+
+func aggregatorDefaults(g Given) []setting {
+	proxy := g.PKI.FrontProxyClient()
+	return []setting{
 		{"proxy-client-cert-file", proxy.Cert},
 		{"proxy-client-key-file", proxy.Key},
 	}

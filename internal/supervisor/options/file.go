@@ -36,6 +36,7 @@ type File struct {
 	EtcdCAFile          *string  `json:"etcdCAFile,omitempty"`
 	EtcdCertFile        *string  `json:"etcdCertFile,omitempty"`
 	EtcdKeyFile         *string  `json:"etcdKeyFile,omitempty"`
+	WithoutAggregator   *bool    `json:"withoutAggregator,omitempty"`
 	BinDir              *string  `json:"binDir,omitempty"`
 	// Flags are kube-apiserver's, by name without dashes. A value is a string, a
 	// number, a boolean, or a list of those for a flag that is given repeatedly.
@@ -136,6 +137,7 @@ func (f *File) own(set func(string, []string) error) error {
 		one("etcd-cafile", f.EtcdCAFile),
 		one("etcd-certfile", f.EtcdCertFile),
 		one("etcd-keyfile", f.EtcdKeyFile),
+		one("without-aggregator", boolean(f.WithoutAggregator)),
 		one("bin-dir", f.BinDir),
 	)
 }
@@ -145,6 +147,14 @@ func decimal(n *int) *string {
 		return nil
 	}
 	s := strconv.Itoa(*n)
+	return &s
+}
+
+func boolean(b *bool) *string {
+	if b == nil {
+		return nil
+	}
+	s := strconv.FormatBool(*b)
 	return &s
 }
 

@@ -53,11 +53,12 @@ func (f *Forwarded) Duration(name string, otherwise time.Duration) time.Duration
 	return d
 }
 
-// For returns what the named tier is to be given, as --name=value.
-func (f *Forwarded) For(name tier.Name) []string {
+// For returns what the named tier of a chain with the given head is to be given,
+// as --name=value.
+func (f *Forwarded) For(name, head tier.Name) []string {
 	var args []string
 	for _, s := range f.given {
-		if flag, ok := flagtable.Lookup(s.name); ok && flag.KnownTo(name) && forwardTo(name, s.name) {
+		if flag, ok := flagtable.Lookup(s.name); ok && flag.KnownTo(name) && forwardTo(name, head, s.name) {
 			args = append(args, argument(s.name, s.value))
 		}
 	}
@@ -66,8 +67,8 @@ func (f *Forwarded) For(name tier.Name) []string {
 
 // forwardTo makes the exceptions from the table. The delay is for load balancers
 // to notice before the head drains; further in it would only add up.
-func forwardTo(name tier.Name, flag string) bool {
-	return flag != "shutdown-delay-duration" || name == tier.Aggregator
+func forwardTo(name, head tier.Name, flag string) bool {
+	return flag != "shutdown-delay-duration" || name == head
 }
 
 func argument(name, value string) string { return "--" + name + "=" + value }

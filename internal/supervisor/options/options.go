@@ -9,8 +9,12 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
+
+	"triptych.dev/triptych/internal/tier"
 )
 
 // DefaultDataDir is where the supervisor keeps its data unless told otherwise.
@@ -31,6 +35,8 @@ type Options struct {
 	// the supervisor runs one.
 	EtcdServers                           []string
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// WithoutAggregator is the direct mode: core is the head.
+	WithoutAggregator bool
 	// BinDir holds the tiers' programs; empty means beside the supervisor's.
 	BinDir string
 	// ConfigFile is read by Load.
@@ -66,10 +72,27 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of your own etcd")
 	fs.StringVar(&o.EtcdCertFile, "etcd-certfile", o.EtcdCertFile, "client certificate for your own etcd")
 	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
+	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients directly: no APIServices, no merged OpenAPI; so does a non-empty "+directVariable+" in the environment")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
 	o.Forwarded.addFlags(fs)
 	o.flags = fs
+}
+
+// directVariable is the variable by which kube-apiserver once chose its test
+// mode without the aggregator. Its value says nothing.
+const directVariable = "KUBE_API_VERSIONS"
+
+// Head returns the tier that has the secure port. environ are lines of NAME=value.
+func (o *Options) Head(environ []string) tier.Name {
+	set := func(line string) bool {
+		name, value, _ := strings.Cut(line, "=")
+		return name == directVariable && value != ""
+	}
+	if o.WithoutAggregator || slices.ContainsFunc(environ, set) {
+		return tier.Core
+	}
+	return tier.Aggregator
 }
 
 // Load reads the configuration file, if there is one, under what the flags

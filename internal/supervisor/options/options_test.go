@@ -38,6 +38,7 @@ func mustParse(t *testing.T, args ...string) *Options {
 
 func arguments(o *Options, name tier.Name) []string {
 	return o.Arguments(name, Given{
+		Head:   tier.Aggregator,
 		Wiring: "/d/run/wiring.json", EtcdServers: []string{"https://127.0.0.1:1", "https://127.0.0.1:2"}, EtcdCA: "/d/ca.crt",
 		PKI: pki.Paths{Dir: datadir.Dir{Root: "/d"}}, Advertise: "192.0.2.1",
 	})
