@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,14 @@ func TestStagesAreOrderedAndNothingIsBeforeAllOfThem(t *testing.T) {
 		}
 		if !stage.AtLeast("") {
 			t.Errorf("%s is not at least no stage", stage)
+		}
+	}
+}
+
+func TestTheChainEndsWithItsHead(t *testing.T) {
+	for head, want := range map[Name][]Name{Aggregator: {Extensions, Core, Aggregator}, Core: {Extensions, Core}} {
+		if got := UpTo(head); !slices.Equal(got, want) {
+			t.Errorf("the chain up to %s is %v", head, got)
 		}
 	}
 }

@@ -29,7 +29,7 @@ type inside struct {
 
 func insideOf(t *testing.T, c *harness.Cluster) *inside {
 	t.Helper()
-	w := harness.Must(wiring.Load(c.Path("run", "aggregator-0.wiring.json"), tier.Aggregator))(t)
+	w := harness.Must(wiring.Load(c.Path("run", "core-0.wiring.json"), tier.Core))(t)
 	ca := harness.Must(harness.LoadPair(c.Path("pki", "internal", "ca.crt"), c.Path("pki", "internal", "ca.key")))(t)
 	return &inside{c: c, tiers: w.Tiers, ca: ca}
 }

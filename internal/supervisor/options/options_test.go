@@ -222,3 +222,40 @@ func TestMistakesInTheFile(t *testing.T) {
 		}
 	}
 }
+
+func TestCoreIsTheHeadWhenAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		args, environ []string
+		want          tier.Name
+	}{
+		{nil, nil, tier.Aggregator},
+		{nil, []string{"KUBE_API_VERSIONS=", "KUBE_API_VERSIONS_X=v1", "PATH=KUBE_API_VERSIONS=v1"}, tier.Aggregator},
+		{nil, []string{"KUBE_API_VERSIONS=v1"}, tier.Core},
+		{[]string{"--without-aggregator"}, nil, tier.Core},
+		{[]string{"--without-aggregator=false"}, []string{"KUBE_API_VERSIONS=apps/v1"}, tier.Core},
+	} {
+		if got := mustParse(t, c.args...).Head(c.environ); got != c.want {
+			t.Errorf("%v with %v: the head is %s, want %s", c.args, c.environ, got, c.want)
+		}
+	}
+}
+
+// In direct mode core has the secure port, and nobody the proxy's key.
+func TestTheHeadIsGivenWhatTheSecurePortNeeds(t *testing.T) {
+	o := mustParse(t, "--shutdown-delay-duration=3s")
+	g := Given{Head: tier.Core, PKI: pki.Paths{Dir: datadir.Dir{Root: "/d"}}}
+	core, extensions := o.Arguments(tier.Core, g), o.Arguments(tier.Extensions, g)
+	for _, flag := range []string{"--tls-cert-file=", "--tls-private-key-file=", "--shutdown-delay-duration=3s"} {
+		has := func(args []string) bool {
+			return slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, flag) })
+		}
+		if !has(core) || has(extensions) {
+			t.Errorf("%s: core has it: %v, extensions: %v", flag, has(core), has(extensions))
+		}
+	}
+	for _, arg := range append(core, extensions...) {
+		if strings.HasPrefix(arg, "--proxy-client") {
+			t.Errorf("somebody is given %s", arg)
+		}
+	}
+}
