@@ -60,8 +60,9 @@ const (
 	// maxIdle connections are kept for the next requests. There is no limit on
 	// those in use: every watch has its own.
 	maxIdle = 512
-	// maxReusedBody is how much of a body net/http's server reads after its
-	// handler is done with it. With more, it may close the connection without
-	// having said so, and the next request on it would be lost.
-	maxReusedBody = 256 << 10
+	// maxReusedBody is how much of a body our server reads after its handler is
+	// done with it. With more, it may close the connection without having said
+	// so, and the next request on it would be lost. At one byte more, which is
+	// net/http's own bound, a handler that closes the body gives up.
+	maxReusedBody = 256<<10 - 1
 )

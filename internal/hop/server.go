@@ -102,10 +102,8 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if r.ProtoMajor == 1 && r.Body != http.NoBody {
-		// Without it net/http reads up to 256 KiB of the body before it sends
-		// the first byte of an answer, which a client of the head that speaks
-		// HTTP/2 would notice.
-		_ = http.NewResponseController(w).EnableFullDuplex()
+		serveBody(s.config.Handler, w, r)
+		return
 	}
 	s.config.Handler.ServeHTTP(w, r)
 }
