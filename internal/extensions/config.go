@@ -36,6 +36,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 		return nil, err
 	}
 	c := base.Config
+	c.AggregatedDiscoveryGroupManager = serving.NewDiscoveryManager()
 	if err := o.Etcd.ApplyTo(c); err != nil {
 		return nil, err
 	}

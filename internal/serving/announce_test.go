@@ -132,7 +132,6 @@ func TestWhatIsServedIsAnnouncedAtOnceAndWheneverItChanges(t *testing.T) {
 		return reflect.DeepEqual(groups(m), []string{"apps/v1", "example.org/v1"})
 	})
 	a.server.AggregatedDiscoveryGroupManager.RemoveGroup("example.org")
-	a.notify()
 	got.await(t, func(m *handshakev1.RoutesResponse) bool { return reflect.DeepEqual(groups(m), []string{"apps/v1"}) })
 }
 

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
-	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/rest"
@@ -52,7 +51,7 @@ func newConfigOf(t *testing.T) *genericapiserver.Config {
 	c.LoopbackClientConfig = &rest.Config{}
 	c.EffectiveVersion = compatibility.NewEffectiveVersionFromString("1.37", "", "")
 	c.SkipOpenAPIInstallation = true
-	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
+	c.AggregatedDiscoveryGroupManager = NewDiscoveryManager()
 	return c
 }
 
