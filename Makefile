@@ -52,13 +52,18 @@ kubectl: bin/kubectl ## Build bin/kubectl of the same Kubernetes
 bin/kubectl:
 	$(call go_build,$(KUBE_LDFLAGS),k8s.io/kubernetes/cmd/kubectl)
 
-.PHONY: stock
-stock: bin/stock/kube-apiserver ## Build the stock kube-apiserver that tests compare with
-
 STOCK := $(addprefix bin/stock/,kube-apiserver kube-controller-manager)
+
+.PHONY: stock
+stock: $(STOCK) bin/stock/sample-apiserver ## Build the stock servers that tests compare with and run beside
+
 .PHONY: $(STOCK)
 $(STOCK): bin/stock/%:
 	$(call go_build,$(KUBE_LDFLAGS),k8s.io/kubernetes/cmd/$*)
+
+.PHONY: bin/stock/sample-apiserver
+bin/stock/sample-apiserver:
+	$(call go_build,$(KUBE_LDFLAGS),k8s.io/sample-apiserver)
 
 # --- run -----------------------------------------------------------------------------------------------------------
 
