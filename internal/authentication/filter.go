@@ -19,9 +19,14 @@ type verdict struct {
 	response *authenticator.Response
 	ok       bool
 	err      error
-	// notes are what core has to say to the audit log and to the client.
-	notes *handshakev1.AuthenticateResponse
+	// annotations are for the audit log, warnings for the client: core's words
+	// about a token, and the head's own about how it was shown.
+	annotations map[string]string
+	warnings    []string
 }
+
+// AddWarning implements warning.Recorder.
+func (v *verdict) AddWarning(_, text string) { v.warnings = append(v.warnings, text) }
 
 type verdictKey struct{}
 
@@ -37,7 +42,8 @@ func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler
 		}
 		v := &verdict{}
 		r = r.WithContext(context.WithValue(r.Context(), verdictKey{}, v))
-		v.response, v.ok, v.err = authn.AuthenticateRequest(r)
+		// The response, which warnings end up in, is made further in.
+		v.response, v.ok, v.err = authn.AuthenticateRequest(r.WithContext(warning.WithWarningRecorder(r.Context(), v)))
 		if errors.Is(v.err, ErrUnavailable) {
 			serving.Unavailable(w, r, "the tier that knows tokens is away")
 			return
@@ -50,7 +56,8 @@ func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler
 // audit event and a response to put it in.
 func note(ctx context.Context, answer *handshakev1.AuthenticateResponse) {
 	if v, ok := ctx.Value(verdictKey{}).(*verdict); ok {
-		v.notes = answer
+		v.annotations = answer.GetAuditAnnotations()
+		v.warnings = append(v.warnings, answer.GetWarnings()...)
 	}
 }
 
@@ -64,8 +71,8 @@ var VerdictAuthenticator authenticator.RequestFunc = func(r *http.Request) (*aut
 	if !ok {
 		return nil, false, nil
 	}
-	audit.AddAuditAnnotationsMap(r.Context(), v.notes.GetAuditAnnotations())
-	for _, text := range v.notes.GetWarnings() {
+	audit.AddAuditAnnotationsMap(r.Context(), v.annotations)
+	for _, text := range v.warnings {
 		warning.AddWarning(r.Context(), "", text)
 	}
 	return v.response, v.ok, v.err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -157,6 +158,15 @@ func TestWhatCoreNotesReachesTheAuditLogAndTheClient(t *testing.T) {
 	}
 	if !slices.Equal(got.warnings, []string{"use another token"}) {
 		t.Errorf("the client is warned of %v", got.warnings)
+	}
+}
+
+// Upstream's authenticator warns of it, and the response that the warning is for
+// is made further in.
+func TestWhoPutsABlankTooManyIsTold(t *testing.T) {
+	got := ask(t, &core{}, http.Header{"Authorization": {"Bearer  good"}})
+	if len(got.warnings) != 1 || !strings.Contains(got.warnings[0], "extra space") {
+		t.Errorf("the client is warned of %q", got.warnings)
 	}
 }
 

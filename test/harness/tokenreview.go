@@ -1,0 +1,52 @@
+package harness
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// StartReviewer starts a webhook on loopback that knows the users of some
+// tokens, and returns the kubeconfig file by which an API server asks it.
+func StartReviewer(t testing.TB, users map[string]authenticationv1.UserInfo) (kubeconfig string) {
+	t.Helper()
+	ca := Must(NewCA("reviewer"))(t)
+	url := serveTLS(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review authenticationv1.TokenReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		user, known := users[review.Spec.Token]
+		review.Status = authenticationv1.TokenReviewStatus{Authenticated: known, User: user}
+		answerJSON(w, review)
+	}))
+	config := clientcmdapi.NewConfig()
+	config.Clusters["reviewer"] = &clientcmdapi.Cluster{Server: url, CertificateAuthorityData: ca.CertPEM()}
+	config.AuthInfos["api"] = &clientcmdapi.AuthInfo{}
+	config.Contexts["reviewer"] = &clientcmdapi.Context{Cluster: "reviewer", AuthInfo: "api"}
+	config.CurrentContext = "reviewer"
+	kubeconfig = TempDir(t) + "/reviewer.kubeconfig"
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
+
+// As returns the API with the bearer of token in the place of the administrator.
+func (a *API) As(t testing.TB, token string) *API {
+	t.Helper()
+	config := Must(clientcmd.LoadFromFile(a.Kubeconfig))(t)
+	for name := range config.AuthInfos {
+		config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: token}
+	}
+	path := TempDir(t) + "/bearer.kubeconfig"
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return &API{Kubeconfig: path}
+}
