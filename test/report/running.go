@@ -10,8 +10,8 @@ import (
 	"triptych.dev/triptych/test/harness"
 )
 
-// reportRunning prints memory when idle, then what a load of reads notices when
-// extensions is killed.
+// reportRunning prints memory when idle, how long revoked tokens live, then what
+// a load of reads notices when extensions is killed.
 func reportRunning(dir string) error {
 	p, err := startPair(dir)
 	if err != nil {
@@ -20,6 +20,9 @@ func reportRunning(dir string) error {
 	defer p.close()
 	time.Sleep(settle)
 	if err := p.reportMemory(); err != nil {
+		return err
+	}
+	if err := p.reportRevocations(); err != nil {
 		return err
 	}
 	return p.reportKills()
