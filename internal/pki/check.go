@@ -36,10 +36,14 @@ func (e *ensurer) loadKey(path string) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.warnOfReaders(path)
+	return key, nil
+}
+
+func (e *ensurer) warnOfReaders(path string) {
 	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
 		e.report.warn("others than its owner can read the key %s: run `chmod 600 %s`", path, path)
 	}
-	return key, nil
 }
 
 // checkBegun finds a clock that is wrong, now or when the certificate was made.

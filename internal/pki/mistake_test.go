@@ -134,8 +134,13 @@ func TestTheUsersOwnFiles(t *testing.T) {
 	user.ensure()
 	serving := func(f *fixture) { f.TLSCertFile, f.TLSKeyFile = user.APIServer().Cert, user.APIServer().Key }
 	tokens := func(f *fixture) {
-		f.ServiceAccountKeyFile, f.ServiceAccountSigningKeyFile = user.ServiceAccountPub(), user.ServiceAccountKey()
+		f.ServiceAccountKeyFiles, f.ServiceAccountSigningKeyFile = []string{user.ServiceAccountPub()}, user.ServiceAccountKey()
 	}
+	pair := func(f *fixture) {
+		client := user.KubeletClient()
+		f.Pairs = []GivenPair{{"kubelet-client-certificate", client.Cert, "kubelet-client-key", client.Key}}
+	}
+	cas := func(f *fixture) { f.CAs = []GivenCAs{{Flag: "etcd-cafile", File: user.EtcdCA().Cert}} }
 	for name, tc := range map[string]struct {
 		make func(f *fixture)
 		// missing are files that are not made, refused is what the error says,
@@ -160,6 +165,28 @@ func TestTheUsersOwnFiles(t *testing.T) {
 			refused: []string{"--service-account-signing-key-file go together"}},
 		"tokens, wrong key": {make: func(f *fixture) { tokens(f); f.ServiceAccountSigningKeyFile = user.CA().Key },
 			refused: []string{"every token would be refused"}},
+		"tokens, the signer's is not the last": {make: func(f *fixture) {
+			tokens(f)
+			f.ServiceAccountKeyFiles = append(f.ServiceAccountKeyFiles, user.KubeletClient().Key)
+		}, missing: []string{"sa.key", "sa.pub"}},
+		"pair": {make: pair},
+		"pair, expired": {make: func(f *fixture) { pair(f); f.now = birth.Add(leafLifetime + day) },
+			refused: []string{"expired on 2027-07-01", "give --kubelet-client-certificate a valid certificate", "set the clock"}},
+		"pair, not begun": {make: func(f *fixture) { pair(f); f.now = birth.Add(-day) },
+			refused: []string{"is valid from", "set the clock", "--kubelet-client-certificate"}},
+		"pair, garbage": {make: func(f *fixture) { pair(f); f.Pairs[0].Cert = user.CA().Key },
+			refused: []string{"--kubelet-client-certificate: ", "holds no valid certificate"}},
+		"pair, wrong key": {make: func(f *fixture) { pair(f); f.Pairs[0].Key = user.CA().Key },
+			refused: []string{"--kubelet-client-key: ", "does not belong to", "give the key of that certificate"}},
+		"pair, no key": {make: func(f *fixture) { pair(f); f.Pairs[0].Key = "" },
+			refused: []string{"--kubelet-client-key go together"}},
+		"CAs":                         {make: cas},
+		"CAs, a leaf that is trusted": {make: func(f *fixture) { cas(f); f.CAs[0].File = user.APIServer().Cert }},
+		"CAs for clients, a leaf": {make: func(f *fixture) {
+			f.CAs = []GivenCAs{{"requestheader-client-ca-file", user.APIServer().Cert, true}}
+		}, refused: []string{"holds no CA", "--requestheader-client-ca-file"}},
+		"CAs, not begun": {make: func(f *fixture) { cas(f); f.now = birth.Add(-day) },
+			refused: []string{"is valid from", "set the clock", "--etcd-cafile"}},
 		"client CA": {make: func(f *fixture) { f.ClientCAFile = user.CA().Cert },
 			warned: []string{"does not trust", "admin.kubeconfig will be refused"}},
 		"client CA, expired": {make: func(f *fixture) { f.ClientCAFile = user.CA().Cert; f.now = birth.Add(caLifetime) },

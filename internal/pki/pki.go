@@ -49,9 +49,13 @@ type Options struct {
 	ClientCAFile string
 	// TLSCertFile and TLSKeyFile replace apiserver.crt and .key.
 	TLSCertFile, TLSKeyFile string
-	// ServiceAccountKeyFile and ServiceAccountSigningKeyFile replace sa.pub and
+	// ServiceAccountKeyFiles and ServiceAccountSigningKeyFile replace sa.pub and
 	// sa.key.
-	ServiceAccountKeyFile, ServiceAccountSigningKeyFile string
+	ServiceAccountKeyFiles       []string
+	ServiceAccountSigningKeyFile string
+	// Pairs and CAs are what else the user's flags name. It is checked.
+	Pairs []GivenPair
+	CAs   []GivenCAs
 	// EmbeddedEtcd asks for etcd's CA, server and client certificates.
 	EmbeddedEtcd bool
 }
@@ -119,7 +123,7 @@ type ensurer struct {
 }
 
 func (e *ensurer) ensure() error {
-	if err := e.checkUsersOwn(); err != nil {
+	if err := e.checkGiven(); err != nil {
 		return err
 	}
 	if err := e.ensureServiceAccount(); err != nil {

@@ -4,11 +4,12 @@ import (
 	"crypto"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ensureServiceAccount makes sa.key and sa.pub unless the user brings both.
 func (e *ensurer) ensureServiceAccount() error {
-	if e.ServiceAccountKeyFile != "" || e.ServiceAccountSigningKeyFile != "" {
+	if len(e.ServiceAccountKeyFiles) > 0 || e.ServiceAccountSigningKeyFile != "" {
 		return e.checkUsersServiceAccount()
 	}
 	keyFile, pubFile := e.paths.ServiceAccountKey(), e.paths.ServiceAccountPub()
@@ -29,22 +30,26 @@ func (e *ensurer) ensureServiceAccount() error {
 		return err
 	}
 	if havePub {
-		return checkVerifies(pubFile, keyFile, key)
+		return checkVerifies([]string{pubFile}, keyFile, key)
 	}
 	e.report.Created = append(e.report.Created, pubFile)
 	return writePublicKey(pubFile, key.Public())
 }
 
-// checkVerifies finds tokens that nobody would accept. A public file may hold
-// more keys: those of tokens that were issued before.
-func checkVerifies(pubFile, keyFile string, key crypto.Signer) error {
-	keys, err := readPublicKeys(pubFile)
-	if err != nil {
-		return err
+// checkVerifies finds tokens that nobody would accept. There may be more public
+// keys: those of tokens that were issued before.
+func checkVerifies(pubFiles []string, keyFile string, key crypto.Signer) error {
+	verifies := false
+	for _, file := range pubFiles {
+		keys, err := readPublicKeys(file)
+		if err != nil {
+			return err
+		}
+		verifies = verifies || slices.ContainsFunc(keys, func(k any) bool { return sameKey(k, key.Public()) })
 	}
-	if !slices.ContainsFunc(keys, func(k any) bool { return sameKey(k, key.Public()) }) {
+	if !verifies {
 		return fmt.Errorf("%s does not verify what %s signs, so every token would be refused: "+
-			"add the public half of that key to it", pubFile, keyFile)
+			"add the public half of that key to it", strings.Join(pubFiles, ","), keyFile)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (s *setup) listenPlain() error {
 	address := net.JoinHostPort(o.InsecureBindAddress.String(), strconv.Itoa(o.InsecurePort))
 	l, err := listenTCP(address, nil)
 	if err != nil {
-		return process.ConfigurationError{Err: cannotListen(err, address, "insecure-port", "insecure-bind-address", "")}
+		return cannotListen(err, address, "insecure-port", "insecure-bind-address", "")
 	}
 	s.plain = l
 	s.undo = append(s.undo, func() { l.Close() })

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/options"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
@@ -87,17 +88,19 @@ func listenPublic(o *options.Options) (*socket, error) {
 }
 
 // cannotListen says what to do about an address that cannot be had, by the names
-// of the flags that set it. hint is what there is to add about the port.
+// of the flags that set it. hint is what there is to add about the port. A port
+// may become free and an address may come up, so only what is forbidden or makes
+// no sense is a mistake in the configuration.
 func cannotListen(err error, address, port, bind, hint string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --%s%s", address, port, hint)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("cannot listen on %s: only root may: choose a --%s above 1023", address, port)
+		return process.ConfigurationError{Err: fmt.Errorf("cannot listen on %s: only root may: choose a --%s above 1023", address, port)}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("cannot listen on %s: this machine has no such address: choose another --%s", address, bind)
 	}
-	return fmt.Errorf("cannot listen on --%s and --%s: %w", bind, port, err)
+	return process.ConfigurationError{Err: fmt.Errorf("cannot listen on --%s and --%s: %w", bind, port, err)}
 }
 
 // sharing sets what kube-apiserver would set on the listener that is ours here.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func prepare(o *options.Options, executable string, environ []string) (*setup, e
 		options: o, head: o.Head(environ), executable: executable,
 		environ: child.Environment(environ), logs: map[string]*child.Log{},
 	}
-	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.writeWiring, s.openLogs}
+	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			s.close()
@@ -107,7 +108,10 @@ func (s *setup) listen() (err error) {
 }
 
 func (s *setup) ensurePKI() (err error) {
-	o := s.pkiOptions()
+	o, err := s.pkiOptions()
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
 	if s.report, err = pki.Ensure(o); err != nil {
 		return process.ConfigurationError{Err: err}
 	}
@@ -115,28 +119,6 @@ func (s *setup) ensurePKI() (err error) {
 		return process.ConfigurationError{Err: err}
 	}
 	return nil
-}
-
-func (s *setup) pkiOptions() pki.Options {
-	f := s.options.Forwarded
-	hosts := []string{s.advertise.String()}
-	if !s.options.BindAddress.IsUnspecified() {
-		hosts = append(hosts, s.options.BindAddress.String())
-	}
-	if external := f.Last("external-hostname"); external != "" {
-		hosts = append(hosts, external)
-	}
-	return pki.Options{
-		Dir:                          s.dir,
-		Hosts:                        hosts,
-		ServiceIPs:                   serviceIPs(s.options),
-		ClientCAFile:                 f.Last("client-ca-file"),
-		TLSCertFile:                  f.Last("tls-cert-file"),
-		TLSKeyFile:                   f.Last("tls-private-key-file"),
-		ServiceAccountKeyFile:        f.Last("service-account-key-file"),
-		ServiceAccountSigningKeyFile: f.Last("service-account-signing-key-file"),
-		EmbeddedEtcd:                 s.embedded(),
-	}
 }
 
 func (s *setup) reserveEtcd() error {
@@ -150,6 +132,17 @@ func (s *setup) reserveEtcd() error {
 	s.etcdAddress = r.Address()
 	s.undo = append(s.undo, func() { r.Close() })
 	return nil
+}
+
+// reachEtcd finds out about an etcd of the user's before three tiers do, each in
+// its own words and after a long wait.
+func (s *setup) reachEtcd() error {
+	if s.embedded() {
+		return nil
+	}
+	o := s.options
+	r := etcd.Remote{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile}
+	return r.Reach(context.Background())
 }
 
 func (s *setup) writeWiring() error {

@@ -33,8 +33,8 @@ type Leaf struct {
 	URIs  []string
 	// Usage is x509.ExtKeyUsageClientAuth, ServerAuth or both.
 	Usage []x509.ExtKeyUsage
-	// NotAfter is ten hours from now if zero.
-	NotAfter time.Time
+	// NotBefore is an hour ago if zero, NotAfter ten hours from now.
+	NotBefore, NotAfter time.Time
 }
 
 // NewCA makes a self-signed CA.
@@ -53,6 +53,7 @@ func (ca *Pair) Issue(l Leaf) (*Pair, error) {
 		Subject:     pkix.Name{CommonName: l.CommonName, Organization: l.Organization},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: l.Usage,
+		NotBefore:   l.NotBefore,
 		NotAfter:    l.NotAfter,
 	}
 	for _, host := range l.Hosts {
@@ -81,7 +82,9 @@ func sign(template *x509.Certificate, ca *Pair) (*Pair, error) {
 	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
 		return nil, err
 	}
-	template.NotBefore = time.Now().Add(-time.Hour)
+	if template.NotBefore.IsZero() {
+		template.NotBefore = time.Now().Add(-time.Hour)
+	}
 	if template.NotAfter.IsZero() {
 		template.NotAfter = time.Now().Add(10 * time.Hour)
 	}

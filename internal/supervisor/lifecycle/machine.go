@@ -114,6 +114,9 @@ func (m *Machine) Exited(now time.Time, e Exit) []Action {
 	if m.why != "" {
 		e.Reason = m.why
 	}
+	if m.strange(e) {
+		m.rejected, e.Reason = true, "it ended at once and did not answer: is the right program in its place?"
+	}
 	e.Hopeless = m.rejected || (m.why == "" && e.Code == m.cfg.HopelessCode)
 	m.lastExit, m.pid, m.stage, m.why = &e, 0, "", ""
 	if was != Stopping && was != Killing {
@@ -121,6 +124,12 @@ func (m *Machine) Exited(now time.Time, e Exit) []Action {
 	}
 	m.follow(now, e)
 	return m.actions()
+}
+
+// strange tells a program that is none of ours: it ends well, though nobody
+// asked it to, before it has said anything about itself.
+func (m *Machine) strange(e Exit) bool {
+	return m.why == "" && e.Code == 0 && e.Signal == 0 && !m.everReady && m.stage == "" && !m.life.breathed
 }
 
 // verdict is the goal after an exit nobody asked for.

@@ -196,6 +196,9 @@ func TestEveryTransition(t *testing.T) {
 		{"rejected later, gone", up + "exit:1 elapsed spawned rejected", "exit:0", Backoff, []string{"disarm", "to backoff", "arm 1s"}},
 		{"rejected while stopping", up + "stop", "rejected", Stopping, nil},
 
+		{"a stranger ends well at once", "start spawned", "exit:0", Failed, []string{"disarm", "to failed"}},
+		{"one of ours ends well before it is ready", "start spawned alive", "exit:0", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},
+
 		{"a late timer when ready", up, "elapsed", Ready, nil},
 		{"a late stage in backoff", "start spawned exit:1", "reach:ready", Backoff, nil},
 	} {
