@@ -65,6 +65,16 @@ $(STOCK): bin/stock/%:
 bin/stock/sample-apiserver:
 	$(call go_build,$(KUBE_LDFLAGS),k8s.io/sample-apiserver)
 
+# Upstream's conformance tests, and what runs them side by side.
+SUITE := bin/stock/e2e.test bin/stock/ginkgo
+
+.PHONY: suite $(SUITE)
+suite: $(SUITE) ## Build upstream's conformance suite
+bin/stock/e2e.test:
+	@echo "build $@"; go test -c -vet=off $(GOFLAGS_ALL) -ldflags '$(KUBE_LDFLAGS)' -o $@ k8s.io/kubernetes/test/e2e
+bin/stock/ginkgo:
+	$(call go_build,-s -w,github.com/onsi/ginkgo/v2/ginkgo)
+
 # --- run -----------------------------------------------------------------------------------------------------------
 
 DATA_DIR ?= run
@@ -86,7 +96,7 @@ RUN ?= .
 GO_TEST := go test $(GOFLAGS_ALL) -run '$(RUN)'
 
 .PHONY: test
-test: verify unit layout spine ## Everything: verify, unit tests, layout, black box tests
+test: verify unit layout spine conformance-ci ## Everything: verify, unit tests, layout, black box tests, conformance tests
 
 # go vet runs once, in lint, with all of its checks; go test would repeat some of them.
 .PHONY: unit
@@ -100,6 +110,21 @@ layout: ## Who may import whom, and what each binary links
 .PHONY: spine
 spine: build kubectl stock ## Black box tests: real binaries, real etcd, side by side with stock
 	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -timeout 45m ./test/harness/... ./test/spine/...
+
+# SERVER is ours, stock or both, one after the other; FOCUS picks names; PROCS is how many tests run side by side.
+SERVER ?= ours
+FOCUS  ?=
+PROCS  ?= 4
+CONFORMANCE_ARGS = -server=$(SERVER) -focus='$(FOCUS)' -procs=$(PROCS)
+CONFORMANCE := TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -timeout 2h ./test/conformance -args
+
+.PHONY: conformance
+conformance: build kubectl stock suite ## Upstream's conformance tests that need no node [SERVER=both] [FOCUS=regexp]
+	$(CONFORMANCE) -names=all $(CONFORMANCE_ARGS)
+
+.PHONY: conformance-ci
+conformance-ci: build kubectl stock suite ## All of them but those that wait for minutes, as the CI does
+	$(CONFORMANCE) -names=ci $(CONFORMANCE_ARGS)
 
 .PHONY: report
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests
@@ -156,4 +181,4 @@ clean: ## Remove what was built (not ./run, which holds your data)
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

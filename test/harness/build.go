@@ -13,7 +13,7 @@ import (
 // builtEnv is set by make when it has built every target already.
 const builtEnv = "TRIPTYCH_TEST_BUILT"
 
-// targets are what black-box tests may start.
+// targets are what every black-box test may start.
 var targets = []string{"build", "kubectl", "stock"}
 
 // Root returns the root of the checkout: the closest folder above the working
@@ -38,10 +38,13 @@ func Bin(name string) string { return filepath.Join(BinDir(), name) }
 // BinDir is the folder of the binaries.
 func BinDir() string { return filepath.Join(Root(), "bin") }
 
-// Build makes every binary that tests start, once a test run. It calls make, so
-// that what is tested is built as what is shipped, and takes a lock, because go
-// test runs packages side by side.
-var Build = sync.OnceValue(func() error {
+// Build makes what nearly every black-box test starts, once a test run.
+var Build = sync.OnceValue(func() error { return Make(targets...) })
+
+// Make builds targets of the Makefile. It calls make, so that what is tested is
+// built as what is shipped, and takes a lock, because go test runs packages side
+// by side.
+func Make(targets ...string) error {
 	if os.Getenv(builtEnv) != "" {
 		return nil
 	}
@@ -55,7 +58,7 @@ var Build = sync.OnceValue(func() error {
 		return fmt.Errorf("cannot build what the tests start: %w\n%s", err, out)
 	}
 	return nil
-})
+}
 
 func lockBuild() (unlock func(), err error) {
 	if err := os.MkdirAll(BinDir(), 0o755); err != nil {

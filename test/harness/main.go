@@ -18,10 +18,15 @@ var shared struct {
 }
 
 // Main is a package's TestMain. It also is the program of the etcd that
-// StartEtcd starts.
-func Main(m *testing.M) {
+// StartEtcd starts. more are targets of the Makefile that the package needs
+// beside what Build makes.
+func Main(m *testing.M, more ...string) {
 	ChildMain()
-	if err := Build(); err != nil {
+	err := Build()
+	if err == nil && len(more) > 0 {
+		err = Make(more...)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
