@@ -47,6 +47,7 @@ func (r *routes) chain(clients authenticator.Request, synced func() bool) func(h
 	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
+		apiHandler = delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions)
 		r.router = router.New(r.table(), map[tier.Name]http.Handler{
 			tier.Aggregator: r.withWholeAPI(serving.WithKnown(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced)),
 			unknown:         http.HandlerFunc(notYet),
@@ -166,6 +167,12 @@ func (r *routes) all() []*v1.APIService {
 		return nil // a lister over memory does not fail
 	}
 	return all
+}
+
+// servedHere tells of "apis/GROUP/VERSION" whether the head serves it, or an API
+// server behind it, whatever other tiers say of the same group version.
+func (r *routes) servedHere(path string) bool {
+	return strings.Count(path, "/") == 2 && r.router.Owner("/"+path) == tier.Aggregator
 }
 
 func key(gv *handshakev1.GroupVersion) string { return gv.GetGroup() + "/" + gv.GetVersion() }

@@ -14,6 +14,7 @@ import (
 	controlplane "k8s.io/kubernetes/pkg/controlplane/apiserver"
 
 	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/router"
 	"triptych.dev/triptych/internal/tier"
 )
 
@@ -215,6 +216,26 @@ func TestWhoMayConnectToThePrivateListener(t *testing.T) {
 			if got := peers.Admit(peer); got != want {
 				t.Errorf("%s: admitted %v, want %v", peer, got, want)
 			}
+		}
+	}
+}
+
+func TestTheHeadDescribesWhatItServes(t *testing.T) {
+	paths := newPKI(t)
+	core, extensions := start(t, paths, tier.Core), start(t, paths, tier.Extensions)
+	core.tell(true, "apps")
+	extensions.tell(true, "apps", "taken.org", "example.org")
+	r := newRoutes(core.Delegate, extensions.Delegate, yes)
+	r.services = listing(t, registered("apps", "v1", "onstart", nil), registered("example.org", "v1", "true", nil),
+		registered("taken.org", "v1", "", &v1.ServiceReference{Name: "mine"}))
+	r.servicesSynced = yes
+	r.router = router.New(r.table(), nil)
+	for path, want := range map[string]bool{
+		"apis/taken.org/v1": true, "apis/apiregistration.k8s.io/v1": true,
+		"apis/apps/v1": false, "apis/example.org/v1": false, "apis/apps": false, "apis": false, "version": false, "api/v1": false,
+	} {
+		if got := r.servedHere(path); got != want {
+			t.Errorf("%s: %v", path, got)
 		}
 	}
 }

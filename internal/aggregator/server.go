@@ -117,12 +117,14 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 	return server.GenericAPIServer.AddPostStartHook("triptych-discovery", func(ctx genericapiserver.PostStartHookContext) error {
 		builtins, customs := delegate.NewFeed(core, ofCore), delegate.NewFeed(extensions, ofExtensions)
 		go builtins.Run(ctx)
+		go core.FollowOpenAPI(ctx)
 		go func() {
 			if cache.WaitForCacheSync(ctx.Done(), synced) {
 				recalled := remembered(lister)
 				customs.Recall(recalled)
 				extensions.RecallOpenAPI(recalled)
 			}
+			go extensions.FollowOpenAPI(ctx)
 			customs.Run(ctx)
 		}()
 		// The head is not ready before: whoever deletes by discovery takes what it

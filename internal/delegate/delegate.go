@@ -32,7 +32,7 @@ type Delegate struct {
 	Client *handshake.Client
 
 	forwarder *hop.Forwarder
-	openAPI   remembered
+	openAPI   *documents
 }
 
 // New returns the delegate of the given name and begins to watch it. timeout is
@@ -48,10 +48,10 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		return nil, fmt.Errorf("cannot delegate to %s: %w", name, err)
 	}
 	d := &Delegate{Tier: name, Client: client}
-	d.openAPI.complete = func() bool {
+	d.openAPI = newDocuments(inMemory(d.Judged()), func() bool {
 		state, _ := client.State()
 		return handshake.Complete(state)
-	}
+	})
 	d.forwarder = hop.NewForwarder(hop.ForwarderConfig{
 		Delegate:    name,
 		Address:     p.Wiring.Tiers[name].Hop,

@@ -1,13 +1,10 @@
 package delegate
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
-	"strings"
-	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -25,14 +22,10 @@ import (
 // here, the router takes them before the chain.
 func (d *Delegate) endOfChain() http.Handler {
 	forward := d.Judged()
-	download := inMemory(forward)
-	d.openAPI.handler = download
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
-		case r.URL.Path == openAPIRoot:
-			d.openAPI.ServeHTTP(w, r)
-		case strings.HasPrefix(r.URL.Path, "/openapi/"):
-			download.ServeHTTP(w, r)
+		case r.URL.Path == openAPIV2 || r.URL.Path == openAPIV3:
+			d.openAPI.serveUpstream(w, r)
 		default:
 			forward.ServeHTTP(w, r)
 		}
@@ -57,47 +50,6 @@ func (d *Delegate) Judged() http.Handler {
 	})
 }
 
-// openAPIRoot lists the OpenAPI v3 documents there are.
-const openAPIRoot = "/openapi/v3"
-
-// remembered answers with the last good answer while there is no new one, and
-// while the delegate starts, whose answer then lacks what it does not serve yet.
-//
-// Upstream's aggregator asks each delegate for its OpenAPI root at start and
-// every second. A failure makes it ask ever less often, up to an hour apart, and
-// a 404 makes it never ask again: the schemas of custom resources would be gone
-// long after extensions is back. What the root lacks is a 404 to clients.
-type remembered struct {
-	handler  http.Handler
-	complete func() bool
-
-	mu     sync.Mutex
-	header http.Header
-	body   []byte
-}
-
-func (m *remembered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.body == nil || m.complete() {
-		m.ask(r)
-	}
-	header, body := m.header, m.body
-	if body == nil {
-		header, body = http.Header{"Content-Type": {"application/json"}}, []byte(`{"paths":{}}`)
-	}
-	maps.Copy(w.Header(), header)
-	_, _ = w.Write(body)
-}
-
-func (m *remembered) ask(r *http.Request) {
-	answer := responsewriter.NewInMemoryResponseWriter()
-	m.handler.ServeHTTP(answer, r)
-	if answer.RespCode() == http.StatusOK {
-		m.header, m.body = answer.Header().Clone(), bytes.Clone(answer.Data())
-	}
-}
-
 // RecallOpenAPI lists documents for group versions that are known from another
 // life of this process, unless the delegate has told what there is: asking for
 // one is then a 503 and not a 404.
@@ -105,21 +57,17 @@ func (d *Delegate) RecallOpenAPI(groupVersions []metav1.GroupVersion) {
 	root := handler3.OpenAPIV3Discovery{Paths: map[string]handler3.OpenAPIV3DiscoveryGroupVersion{}}
 	for _, gv := range groupVersions {
 		path := "apis/" + gv.Group + "/" + gv.Version
-		root.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: openAPIRoot + "/" + path}
+		root.Paths[path] = handler3.OpenAPIV3DiscoveryGroupVersion{ServerRelativeURL: openAPIV3 + "/" + path}
 	}
 	body, err := json.Marshal(root)
 	if err != nil {
 		return // strings do not fail to encode
 	}
-	d.openAPI.mu.Lock()
-	defer d.openAPI.mu.Unlock()
-	if d.openAPI.body == nil || !d.openAPI.complete() {
-		d.openAPI.header, d.openAPI.body = http.Header{"Content-Type": {"application/json"}}, body
-	}
+	d.openAPI.v3.recall(body)
 }
 
-// inMemory turns an answer that breaks off into one that failed: upstream's
-// downloaders run in goroutines where nothing recovers.
+// inMemory turns an answer that breaks off into one that failed: documents are
+// asked for in goroutines where nothing recovers.
 func inMemory(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := responsewriter.NewInMemoryResponseWriter()

@@ -6,16 +6,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
-	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/serving"
@@ -53,66 +50,6 @@ func TestWhatReachesTheEndOfTheChainIsJudgedAlready(t *testing.T) {
 	}
 }
 
-// A 404 would make upstream never ask again, an error ever less often.
-func TestTheOpenAPIRootIsRememberedWhileTheDelegateIsAway(t *testing.T) {
-	const first, second = `{"paths":{"apis/example.org/v1":{}}}`, `{"paths":{"apis/example.com/v1":{}}}`
-	document, code := first, http.StatusOK
-	e := newExtensions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(code)
-		fmt.Fprint(w, document)
-	}))
-	end := e.Target(nil).UnprotectedHandler()
-	want := func(when, body string) {
-		t.Helper()
-		w := call(end, asJane(openAPIRoot))
-		if w.Code != http.StatusOK || w.Body.String() != body || w.Header().Get("Content-Type") != "application/json" {
-			t.Errorf("%s: got %d %s %s, want %s", when, w.Code, w.Header(), w.Body, body)
-		}
-		if w.Header().Get("Retry-After") != "" {
-			t.Errorf("%s: it tells to retry", when)
-		}
-	}
-	want("before it was ever there", `{"paths":{}}`)
-	l := e.live("first")
-	e.prepared(l)
-	want("while it is there", first)
-	e.lose(l)
-	want("while it is away", first)
-	l = e.live("second")
-	e.prepared(l)
-	document = `{"paths":{}}`
-	want("while it starts, when it lacks what it does not serve yet", first)
-	l.Publish(&handshakev1.RoutesResponse{Complete: true})
-	e.wait("its whole announcement", handshake.Complete)
-	for code = range map[int]bool{http.StatusNotFound: true, http.StatusInternalServerError: true, http.StatusServiceUnavailable: true} {
-		want("while it cannot say", first)
-	}
-	code, document = http.StatusOK, second
-	want("when it says another thing", second)
-}
-
-func TestWhatAnotherLifeKnewIsListedUntilTheDelegateTells(t *testing.T) {
-	e := newExtensions(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"paths":{}}`) }))
-	end := e.Target(nil).UnprotectedHandler()
-	recalled := []metav1.GroupVersion{{Group: "example.org", Version: "v1"}}
-	e.RecallOpenAPI(recalled)
-	if got := call(end, asJane(openAPIRoot)).Body.String(); !strings.Contains(got, `"apis/example.org/v1"`) {
-		t.Errorf("while it is away: %s", got)
-	}
-	l := e.live("first")
-	e.prepared(l)
-	l.Publish(&handshakev1.RoutesResponse{Complete: true})
-	e.wait("its whole announcement", handshake.Complete)
-	if got := call(end, asJane(openAPIRoot)).Body.String(); got != `{"paths":{}}` {
-		t.Errorf("when it tells: %s", got)
-	}
-	e.RecallOpenAPI(recalled)
-	if got := call(end, asJane(openAPIRoot)).Body.String(); got != `{"paths":{}}` {
-		t.Errorf("recalled too late: %s", got)
-	}
-}
-
 func TestOtherOpenAPIDocumentsFailAsTheyDo(t *testing.T) {
 	e := newExtensions(t, http.NotFoundHandler())
 	end := e.Target(nil).UnprotectedHandler()
@@ -137,10 +74,6 @@ func TestADownloadThatBreaksOffIsAFailureAndNoPanic(t *testing.T) {
 	} {
 		if w := call(inMemory(handler), asJane("/openapi/v3/x")); w.Code != http.StatusInternalServerError {
 			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
-		}
-		root := &remembered{handler: inMemory(handler)}
-		if w := call(root, asJane(openAPIRoot)); w.Code != http.StatusOK || w.Body.String() != `{"paths":{}}` {
-			t.Errorf("%s: the root is %d %s", name, w.Code, w.Body)
 		}
 	}
 	whole := inMemory(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

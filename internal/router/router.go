@@ -23,7 +23,10 @@ func New(table *Table, handlers map[tier.Name]http.Handler) *Router {
 // Set replaces the table, for requests that come from now on.
 func (r *Router) Set(table *Table) { r.table.Store(table) }
 
+// Owner returns the tier that serves path now.
+func (r *Router) Owner(path string) tier.Name { return r.table.Load().Owner(path) }
+
 // ServeHTTP implements http.Handler.
 func (r *Router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	r.handlers[r.table.Load().Owner(req.URL.Path)].ServeHTTP(w, req)
+	r.handlers[r.Owner(req.URL.Path)].ServeHTTP(w, req)
 }

@@ -1,0 +1,119 @@
+package delegate
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"strings"
+	"time"
+
+	"k8s.io/apiserver/pkg/endpoints/metrics"
+	"k8s.io/apiserver/pkg/util/responsewriter"
+	"k8s.io/klog/v2"
+	"k8s.io/kube-openapi/pkg/handler3"
+)
+
+// OpenAPI returns a handler that serves the OpenAPI documents of the whole API
+// and hands everything else to here, the handlers of this process' own server.
+// here serves what this process and its APIServices describe; delegates are
+// asked for the rest, first come first served where two describe the same path.
+// ours tells of which paths below /apis/ ("apis/GROUP/VERSION") this process'
+// own description counts even so.
+func OpenAPI(here http.Handler, ours func(path string) bool, delegates ...*Delegate) http.Handler {
+	v2, v3 := newMerged(here, delegates), &index{here: here, ours: ours, delegates: delegates}
+	documents := instrumented(v3.document)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == openAPIV2:
+			v2.ServeHTTP(w, r)
+		case r.URL.Path == openAPIV3:
+			v3.root(w, r)
+		case strings.HasPrefix(r.URL.Path, openAPIV3+"/"):
+			documents(w, r)
+		default:
+			here.ServeHTTP(w, r)
+		}
+	})
+}
+
+// index lists the OpenAPI v3 documents of all tiers. It asks the tiers for their
+// lists whenever it is asked, so a new document is in it as soon as its tier has
+// made it.
+type index struct {
+	here      http.Handler
+	ours      func(path string) bool
+	delegates []*Delegate
+}
+
+type paths map[string]handler3.OpenAPIV3DiscoveryGroupVersion
+
+func (i *index) root(w http.ResponseWriter, r *http.Request) {
+	here, lists := i.lists(r)
+	all := paths{}
+	maps.Copy(all, here)
+	for n := len(lists) - 1; n >= 0; n-- {
+		maps.Copy(all, lists[n])
+	}
+	maps.DeleteFunc(here, func(path string, _ handler3.OpenAPIV3DiscoveryGroupVersion) bool { return !i.ours(path) })
+	maps.Copy(all, here)
+	body, err := json.Marshal(handler3.OpenAPIV3Discovery{Paths: all})
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	http.ServeContent(w, r, openAPIV3, time.Now(), bytes.NewReader(body))
+}
+
+// document sends the request to who lists the document.
+func (i *index) document(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, openAPIV3+"/")
+	here, lists := i.lists(r)
+	if _, listed := here[path]; listed && i.ours(path) {
+		i.here.ServeHTTP(w, r)
+		return
+	}
+	for n, list := range lists {
+		if _, listed := list[path]; listed {
+			i.delegates[n].Judged().ServeHTTP(w, r)
+			return
+		}
+	}
+	i.here.ServeHTTP(w, r) // its own, or a 404
+}
+
+// lists returns what this process' own server lists and what each delegate does.
+func (i *index) lists(r *http.Request) (here paths, lists []paths) {
+	each(i.delegates, func(d *Delegate) { d.openAPI.v3.refresh(r.Context()) })
+	for _, d := range i.delegates {
+		_, body := d.openAPI.v3.held()
+		lists = append(lists, read(body))
+	}
+	own := r.Clone(r.Context())
+	own.Method, own.URL.Path, own.URL.RawPath, own.Header = http.MethodGet, openAPIV3, "", http.Header{}
+	answer := responsewriter.NewInMemoryResponseWriter()
+	i.here.ServeHTTP(answer, own)
+	if answer.RespCode() == http.StatusOK {
+		here = read(answer.Data())
+	}
+	return here, lists
+}
+
+func read(body []byte) paths {
+	if body == nil {
+		return paths{}
+	}
+	root := handler3.OpenAPIV3Discovery{}
+	if err := json.Unmarshal(body, &root); err != nil {
+		klog.ErrorS(err, "Cannot read a list of OpenAPI documents")
+	}
+	if root.Paths == nil {
+		return paths{}
+	}
+	return root.Paths
+}
+
+// instrumented counts requests as upstream's aggregator would.
+func instrumented(handler http.HandlerFunc) http.HandlerFunc {
+	return metrics.InstrumentHandlerFunc(http.MethodGet, "", "", "", "openapi/v3/", "", "", false, "", handler)
+}
