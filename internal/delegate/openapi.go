@@ -6,7 +6,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -199,8 +198,10 @@ func (o *documents) serveUpstream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	etag, body := o.forMerging()
-	w.Header().Set("ETag", etag)
-	if strings.TrimSpace(r.Header.Get("If-None-Match")) == etag {
+	if etag != "" {
+		w.Header().Set("ETag", etag)
+	}
+	if etag != "" && r.Header.Get("If-None-Match") == etag {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
