@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	kubeadmission "k8s.io/kubernetes/pkg/kubeapiserver/admission"
 	"k8s.io/kubernetes/pkg/kubeapiserver/admission/exclusion"
 
 	"triptych.dev/triptych/internal/serving"
@@ -34,7 +35,7 @@ func (o *Options) ApplyTo(base *serving.Base, whole *rest.Config, resolver webho
 	}
 	return o.generic.ApplyTo(base.Config, base.Informers, client{Clientset: base.Client, whole: anything}, dynamic,
 		utilfeature.DefaultFeatureGate, base.Config.EffectiveVersion,
-		webhookinitializer.NewPluginInitializer(auth, resolver), anyResource{})
+		webhookinitializer.NewPluginInitializer(auth, resolver), kubeadmission.NewPluginInitializer(), anyResource{})
 }
 
 // client asks core for what is core's and the head which kinds there are.

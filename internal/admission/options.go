@@ -5,6 +5,7 @@
 package admission
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/spf13/pflag"
@@ -24,6 +25,8 @@ import (
 // Options are kube-apiserver's admission flags.
 type Options struct {
 	generic *genericoptions.AdmissionOptions
+	// only are the plugins of the old flag, which names all that run.
+	only []string
 }
 
 // NewOptions returns the plugins that act on any resource, in kube-apiserver's
@@ -52,11 +55,27 @@ func NewOptions() *Options {
 }
 
 // AddFlags registers the flags.
-func (o *Options) AddFlags(fs *pflag.FlagSet) { o.generic.AddFlags(fs) }
+func (o *Options) AddFlags(fs *pflag.FlagSet) {
+	fs.StringSliceVar(&o.only, "admission-control", o.only, "The admission plugins that run, instead of the default ones.")
+	if err := fs.MarkDeprecated("admission-control", "use --enable-admission-plugins or --disable-admission-plugins"); err != nil {
+		panic(err) // the flag is the one above
+	}
+	o.generic.AddFlags(fs)
+}
 
 // Validate returns the first thing that is wrong. Names of plugins that only
 // core has are not: core judges those.
 func (o *Options) Validate() error {
+	if o.only != nil {
+		if o.generic.EnablePlugins != nil || o.generic.DisablePlugins != nil {
+			return errors.New("--admission-control excludes --enable-admission-plugins and --disable-admission-plugins")
+		}
+		o.generic.EnablePlugins = o.only
+		o.generic.DisablePlugins = slices.DeleteFunc(slices.Clone(o.generic.RecommendedPluginOrder), func(name string) bool {
+			return slices.Contains(o.only, name)
+		})
+		o.only = nil
+	}
 	o.generic.EnablePlugins = o.known(o.generic.EnablePlugins)
 	o.generic.DisablePlugins = o.known(o.generic.DisablePlugins)
 	for _, err := range o.generic.Validate() {

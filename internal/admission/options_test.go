@@ -65,3 +65,21 @@ func TestAPluginThatIsEnabledAndDisabledIsAMistake(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTheOldFlagNamesAllPluginsThatRun(t *testing.T) {
+	o, err := parsed(t, "--admission-control=ResourceQuota,AlwaysDeny,LimitRanger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := o.generic.EnablePlugins; !slices.Equal(got, []string{"ResourceQuota", "AlwaysDeny"}) {
+		t.Errorf("enabled are %v", got)
+	}
+	for _, name := range o.generic.RecommendedPluginOrder {
+		if off, named := slices.Contains(o.generic.DisablePlugins, name), name == "ResourceQuota" || name == "AlwaysDeny"; off == named {
+			t.Errorf("%s is off: %v", name, off)
+		}
+	}
+	if _, err := parsed(t, "--admission-control=ResourceQuota", "--enable-admission-plugins=AlwaysDeny"); err == nil {
+		t.Error("both flags at once are accepted")
+	}
+}

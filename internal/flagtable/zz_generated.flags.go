@@ -7,8 +7,8 @@ import "triptych.dev/triptych/internal/tier"
 // Flags are the flags of the tiers by name.
 var Flags = []Flag{
 	{Name: "admission-control", Shorthand: "", Type: "stringSlice", Default: "[]", NoOptDefVal: "", Deprecated: true,
-		Usage: "Admission is divided into two phases. In the first phase, only mutating admission plugins run. In the second phase, only validating admission plugins run. The names in the below list may represent a validating plugin, a mutating plugin, or both. The order of plugins in which they are passed to this flag does not matter. Comma-delimited list of: AlwaysAdmit, AlwaysDeny, AlwaysPullImages, CertificateApproval, CertificateSigning, CertificateSubjectRestriction, ClusterTrustBundleAttest, DefaultIngressClass, DefaultStorageClass, DefaultTolerationSeconds, DenyServiceExternalIPs, EventRateLimit, ExtendedResourceToleration, ImagePolicyWebhook, LimitPodHardAntiAffinityTopology, LimitRanger, MutatingAdmissionPolicy, MutatingAdmissionWebhook, NamespaceAutoProvision, NamespaceExists, NamespaceLifecycle, NodeDeclaredFeatureValidator, NodeRestriction, OwnerReferencesPermissionEnforcement, PersistentVolumeClaimResize, PodGroupProtection, PodNodeSelector, PodResizeValidator, PodSecurity, PodTolerationRestriction, PodTopologyLabels, Priority, ResourceQuota, RuntimeClass, ServiceAccount, StorageObjectInUseProtection, TaintNodesByCondition, ValidatingAdmissionPolicy, ValidatingAdmissionWebhook.",
-		Tiers: []tier.Name{tier.Core}},
+		Usage: "The admission plugins that run, instead of the default ones.",
+		Tiers: []tier.Name{tier.Extensions, tier.Core, tier.Aggregator}},
 	{Name: "admission-control-config-file", Shorthand: "", Type: "string", Default: "", NoOptDefVal: "", Deprecated: false,
 		Usage: "File with admission control configuration.",
 		Tiers: []tier.Name{tier.Extensions, tier.Core, tier.Aggregator}},

@@ -35,8 +35,8 @@ const tests = "test"
 // the reason why its process is small and why it cannot serve what is not its
 // own. Core has no limit.
 var limits = map[string]int{
-	"cmd/extensions": 40,
-	"cmd/aggregator": 40,
+	"cmd/extensions": 60,
+	"cmd/aggregator": 60,
 	"cmd/supervisor": 0,
 }
 
