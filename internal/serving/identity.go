@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -61,6 +62,7 @@ func callerOf(peer identity.Peer, r *http.Request) (identity.Identity, error) {
 // loopback client, so that logs, audit and fairness say what they always said.
 var selfUser = &user.DefaultInfo{
 	Name:   user.APIServerUser,
+	UID:    string(uuid.NewUUID()),
 	Groups: []string{user.AllAuthenticated, user.SystemPrivilegedGroup},
 }
 
