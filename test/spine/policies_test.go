@@ -158,7 +158,10 @@ func policiesActInEveryTier(t *testing.T, ours, stock *beside) {
 		}
 	})
 	for name, b := range map[string]*beside{"ours": ours, "stock": stock} {
-		harness.StartSample(t, b.API, stock.etcd, "wardle-"+name).Register(t, b.API)
+		sample := harness.StartSample(t, b.API, stock.etcd, "wardle-"+name)
+		// It would wait a minute for the watches of those who follow parameters.
+		t.Cleanup(func() { sample.Kill(t) })
+		sample.Register(t, b.API)
 		b.KubectlInput(t, limitCRD, "create", "-f", "-")
 		served(t, b.API, "/apis/params.example.com/v1/namespaces/hooked/limits")
 		b.KubectlInput(t, params.String(), "create", "-f", "-")
@@ -222,7 +225,7 @@ func mistakesAreFound(t *testing.T, ours, stock *beside) {
 		n++
 		name := fmt.Sprintf("mistaken-%d", n)
 		want, got := stock.mistakes(t, name), ours.mistakes(t, name)
-		if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
+		if diff := cmp.Diff(want, got); diff != "" || !strings.Contains(strings.Join(want, " "), "Limit") {
 			return fmt.Errorf("stock says %q (- stock, + ours)\n%s", want, diff)
 		}
 		return nil
