@@ -39,9 +39,15 @@ func (f *failures) report(err error) {
 
 func (f *failures) recover() {
 	if v := recover(); v != nil {
-		f.report(fmt.Errorf("panic: %v", v))
+		f.report(panicError{v})
 	}
 }
+
+// panicError is a panic of a start. etcd trusts what it has stored and does not
+// look before it leaps: whatever is not what it wrote ends like this.
+type panicError struct{ value any }
+
+func (e panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // OnWrite is called for a fatal entry in place of os.Exit, and for a panic. The
 // goroutine goes no further, so that nothing is acknowledged that was not
@@ -138,13 +144,16 @@ func diagnose(o Options, err error) (remedy string, lasting bool) {
 // damaged tells errors of reading stored data from others. Only some of them
 // are values; bbolt's reach us as text.
 func damaged(err error) bool {
+	if errors.As(err, &panicError{}) {
+		return true
+	}
 	for _, known := range []error{wal.ErrCRCMismatch, wal.ErrFileNotFound, wal.ErrSnapshotMismatch,
 		wal.ErrMetadataConflict, io.ErrUnexpectedEOF} {
 		if errors.Is(err, known) {
 			return true
 		}
 	}
-	for _, text := range []string{"cannot be repaired", "invalid database", "checksum error",
+	for _, text := range []string{"cannot be repaired", "invalid database", "file size too small", "checksum error",
 		"version mismatch", "failed to recover"} {
 		if strings.Contains(err.Error(), text) {
 			return true

@@ -64,6 +64,10 @@ func start(ctx context.Context, c *embed.Config, failures *failures) (*embed.Etc
 	started := make(chan *embed.Etcd, 1)
 	go func() {
 		defer failures.recover()
+		if err := whole(c.Dir); err != nil {
+			failures.report(err)
+			return
+		}
 		server, err := embed.StartEtcd(c)
 		if err != nil {
 			failures.report(err)

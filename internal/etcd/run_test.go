@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,9 +106,15 @@ func TestMistakesAreOneClearErrorAndExit64(t *testing.T) {
 			[]string{"not a directory", "a folder that user"}},
 		"read-only": {func(t *testing.T, r *rig) { r.options.DataDir = "/sys/triptych" },
 			[]string{"/sys/triptych", "can write"}},
-		"damaged write-ahead log": {func(t *testing.T, r *rig) { damage(t, r, "member/wal/*.wal") },
+		"damaged write-ahead log": {func(t *testing.T, r *rig) { damage(t, r, "member/wal/*.wal", overwrite(40)) },
 			[]string{"member is damaged", "restore it from a backup"}},
-		"damaged database": {func(t *testing.T, r *rig) { damage(t, r, "member/snap/db") },
+		"write-ahead log of garbage": {func(t *testing.T, r *rig) { damage(t, r, "member/wal/*.wal", overwrite(0)) },
+			[]string{"member is damaged", "restore it from a backup"}},
+		"damaged database": {func(t *testing.T, r *rig) { damage(t, r, "member/snap/db", overwrite(40)) },
+			[]string{"member is damaged", "restore it from a backup"}},
+		"truncated database": {func(t *testing.T, r *rig) { damage(t, r, "member/snap/db", truncate(4)) },
+			[]string{"member is damaged", "restore it from a backup"}},
+		"database of one page": {func(t *testing.T, r *rig) { damage(t, r, "member/snap/db", truncate(1)) },
 			[]string{"member is damaged", "restore it from a backup"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,10 +134,12 @@ func TestMistakesAreOneClearErrorAndExit64(t *testing.T) {
 	}
 }
 
-// damage runs etcd for a while, stops it and overwrites the head of a file.
-func damage(t *testing.T, r *rig, pattern string) {
+// damage runs etcd for a while, stops it and spoils a file.
+func damage(t *testing.T, r *rig, pattern string, spoil func(*os.File) error) {
 	c := r.start(t, "plain")
-	put(t, r.client(t), "k", strings.Repeat("v", 4096))
+	for i := range 32 {
+		put(t, r.client(t), fmt.Sprint(i), strings.Repeat("v", 4096))
+	}
 	c.stop()
 	files, err := filepath.Glob(filepath.Join(r.options.DataDir, pattern))
 	if err != nil || len(files) == 0 {
@@ -141,9 +150,22 @@ func damage(t *testing.T, r *rig, pattern string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte(strings.Repeat("garbage!", 1100)), 40); err != nil {
+	if err := spoil(f); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// overwrite spoils the head of a file from an offset on.
+func overwrite(offset int64) func(*os.File) error {
+	return func(f *os.File) error {
+		_, err := f.WriteAt([]byte(strings.Repeat("garbage!", 1100)), offset)
+		return err
+	}
+}
+
+// truncate leaves some pages of 4 KiB.
+func truncate(pages int64) func(*os.File) error {
+	return func(f *os.File) error { return f.Truncate(pages << 12) }
 }
 
 func TestAPortThatIsTakenIsNamedAndWorthARestart(t *testing.T) {
