@@ -23,7 +23,7 @@ func TestStartsTellsEveryStageAndStopsInOrder(t *testing.T) {
 	status := s.ready()
 	for _, name := range tier.Order {
 		for _, stage := range []tier.Stage{tier.Configured, tier.Constructed, tier.Prepared, tier.Ready} {
-			if !regexp.MustCompile(fmt.Sprintf(`(?m)^%s-0: %s \(\d+m?s\)$`, name, stage)).MatchString(s.out.String()) {
+			if !regexp.MustCompile(fmt.Sprintf(`(?m)^%s-0: %s \([\d.]+m?s\)$`, name, stage)).MatchString(s.out.String()) {
 				t.Errorf("%s of %s was not told", stage, name)
 			}
 		}
@@ -217,7 +217,7 @@ func TestMistakesAreNamedBeforeAnythingStarts(t *testing.T) {
 		{"no port", []string{"--secure-port=65536"}, cli.ExitConfiguration, []string{"--secure-port=65536"}},
 		{"port taken", []string{"--bind-address=127.0.0.1", "--secure-port=" + port}, cli.ExitFailure, []string{"--secure-port", port}},
 		{"foreign address", []string{"--bind-address=192.0.2.1"}, cli.ExitFailure, []string{"--bind-address", "192.0.2.1"}},
-		{"insecure port taken", []string{"--insecure-port=" + port}, cli.ExitConfiguration, []string{"--insecure-port", port, "taken"}},
+		{"insecure port taken", []string{"--insecure-port=" + port}, cli.ExitFailure, []string{"--insecure-port", port, "taken"}},
 		{"insecure address without a port", []string{"--insecure-bind-address=192.0.2.1"}, cli.ExitConfiguration, []string{"192.0.2.1", "loopback"}},
 		{"insecure address", []string{"--insecure-port=8080", "--insecure-bind-address=0.0.0.0"}, cli.ExitConfiguration, []string{"--insecure-bind-address", "loopback"}},
 		{"program missing", []string{"--bin-dir=/nonexistent"}, cli.ExitConfiguration, []string{"/nonexistent/extensions", "--bin-dir"}},
