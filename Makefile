@@ -103,6 +103,13 @@ test: verify unit layout spine conformance-ci ## Everything: verify, unit tests,
 unit: ## Tests that stand beside the code
 	$(GO_TEST) -v -vet=off -p 2 -timeout 15m $(PACKAGES)
 
+# The detector needs cgo and another build of all that is tested: minutes cold, which is why the CI does without.
+# hop, core, extensions and aggregator link most of Kubernetes. PACKAGES='./internal/supervisor/...' picks some.
+.PHONY: race
+race: export CGO_ENABLED := 1
+race: ## The tests beside the code, under the race detector [PACKAGES=./internal/hop]
+	$(GO_TEST) -race -vet=off -p 2 -timeout 30m $(PACKAGES)
+
 .PHONY: layout
 layout: ## Who may import whom, and what each binary links
 	$(GO_TEST) -v -vet=off -count=1 -timeout 10m ./test/layout
