@@ -150,26 +150,6 @@ func TestKilledSupervisorLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A tier that hangs is as dead as one that ended: it is killed, waited for and
-// replaced.
-func TestHangingTierIsReplaced(t *testing.T) {
-	c := harness.Run(t, harness.Options{})
-	before := c.WaitReady(t)
-	pid := before.Replica("extensions").PID
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	after := c.WaitStatus(t, harness.StartBound, "extensions is replaced", func(s harness.Status) bool {
-		return s.Phase == "Ready" && s.Replica("extensions").PID != pid
-	})
-	if harness.Alive(pid) {
-		t.Error("the hanging process is still there")
-	}
-	if after.Replica("core").PID != before.Replica("core").PID || after.Replica("aggregator").PID != before.Replica("aggregator").PID {
-		t.Error("another tier has been replaced too")
-	}
-}
-
 // away is a cluster whose extensions has died and cannot start again.
 type away struct {
 	*harness.Cluster
