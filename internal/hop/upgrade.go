@@ -29,7 +29,6 @@ func (x *exchange) upgrade(c *conn, a *answer) error {
 	if err := x.guard.begin(); err != nil {
 		return err
 	}
-	setFields(x.w.Header(), a)
 	client, buffered, err := x.guard.client.Hijack()
 	if err != nil {
 		return fmt.Errorf("cannot take over the client's connection: %w", err)
@@ -41,7 +40,7 @@ func (x *exchange) upgrade(c *conn, a *answer) error {
 		return errGone
 	}
 	defer x.forwarder.pool.discard(c)
-	if err := switchProtocols(client, x.w.Header(), a); err != nil {
+	if err := switchProtocols(client, a); err != nil {
 		return err
 	}
 	tunnel(client, buffered.Reader, c, x.forwarder.tunnelLinger)
@@ -70,8 +69,13 @@ func (a *answer) value(name string) string {
 	return ""
 }
 
-func switchProtocols(client net.Conn, h http.Header, a *answer) error {
+// switchProtocols says what the delegate said and no more: a server that takes
+// a connection over says nothing of what its filters wanted to say, neither does
+// the one behind us, and a client that compares must not find our own.
+func switchProtocols(client net.Conn, a *answer) error {
 	_ = client.SetDeadline(time.Time{})
+	h := http.Header{}
+	setFields(h, a)
 	w := bufio.NewWriter(client)
 	w.WriteString("HTTP/1.1 " + strconv.Itoa(a.status) + " " + http.StatusText(a.status) + "\r\n")
 	h.Set("Connection", "Upgrade")
