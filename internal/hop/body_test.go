@@ -329,3 +329,19 @@ func (p *pool) idleCount() int {
 	defer p.mu.Unlock()
 	return len(p.idle)
 }
+
+// Nor may the answer be lost to a client that reads nothing before it has
+// written a body that fills every buffer on the way.
+func TestAnswerIsThereAfterAWholeBody(t *testing.T) {
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no", http.StatusForbidden) })
+	const size = 32 << 20
+	c := f.dial(t)
+	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size)
+	if _, err := c.Write(make([]byte, size)); err != nil {
+		t.Fatalf("cannot write: %v", err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != http.StatusForbidden || readAll(t, resp.Body) != "no\n" || !resp.Close {
+		t.Errorf("%v %v", resp, err)
+	}
+}

@@ -184,16 +184,20 @@ func (x *exchange) finishSender(c *conn) bool {
 func (x *exchange) leaveBody() {
 	x.sender.stop.Store(true)
 	if x.r.ProtoMajor == 1 {
-		// Closing on a client that still sends would destroy the answer on its
-		// way: let it finish, for a while.
 		_ = x.guard.client.Flush()
-		select {
-		case <-x.sender.done:
-			return
-		case <-time.After(x.forwarder.bodyLinger):
-		}
+		x.drainBody()
 	}
 	x.stopSender()
+}
+
+// drainBody reads what a client still sends to nobody: closing on it would
+// destroy the answer on its way, and one that writes before it reads would never see it.
+func (x *exchange) drainBody() {
+	if err := x.guard.client.SetReadDeadline(time.Now().Add(x.forwarder.bodyLinger)); err != nil {
+		return
+	}
+	<-x.sender.done
+	_, _ = io.Copy(io.Discard, x.r.Body)
 }
 
 // stopSender makes the sender end at once, wherever it waits; its connection
