@@ -16,22 +16,33 @@ import (
 	"triptych.dev/triptych/test/harness"
 )
 
-// speak writes raw bytes to the secure port as the administrator, over HTTP/1.1,
-// and returns the answer, status line and body. The whole of what is said is
-// written before anything is read.
-func speak(t *testing.T, api *harness.API, said string) string {
+// dialHTTP1 connects to the secure port as the administrator, for the test.
+func dialHTTP1(t *testing.T, api *harness.API) *tls.Conn {
 	t.Helper()
 	config := api.TLS(t)
 	config.NextProtos = []string{"http/1.1"}
 	u := harness.Must(url.Parse(api.Config(t).Host))(t)
 	c := harness.Must(tls.Dial("tcp", u.Host, config))(t)
-	defer c.Close()
+	t.Cleanup(func() { c.Close() })
 	_ = c.SetDeadline(time.Now().Add(soon))
+	return c
+}
+
+// speak writes raw bytes over HTTP/1.1 and returns the answer, status line and
+// body. The whole of what is said is written before anything is read.
+func speak(t *testing.T, api *harness.API, said string) string {
+	t.Helper()
+	c := dialHTTP1(t, api)
+	defer c.Close()
 	if _, err := io.WriteString(c, said); err != nil {
 		return "cannot write: " + err.Error()
 	}
 	method, _, _ := strings.Cut(said, " ")
-	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: method})
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	for err == nil && resp.StatusCode == http.StatusContinue {
+		resp, err = http.ReadResponse(r, &http.Request{Method: method})
+	}
 	if err != nil {
 		return "no answer: " + err.Error()
 	}
@@ -42,43 +53,73 @@ func speak(t *testing.T, api *harness.API, said string) string {
 	return fmt.Sprintf("%s %s %d %s", resp.Status, resp.Header.Get("Content-Type"), resp.ContentLength, body)
 }
 
-// A client that writes all of its body before it reads gets the same answer as
-// from stock, also if the answer is ready long before: too large, unauthorized.
+// upload is a request that is refused while its body is on its way.
+type upload struct {
+	path    string
+	headers []string // pairs of name and value
+	body    string
+	chunked bool
+	code    int
+}
+
+// said is u over HTTP/1.1.
+func (u upload) said() string {
+	s := "POST " + u.path + " HTTP/1.1\r\nHost: x\r\n"
+	for i := 0; i < len(u.headers); i += 2 {
+		s += u.headers[i] + ": " + u.headers[i+1] + "\r\n"
+	}
+	if u.chunked {
+		return s + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(u.body), u.body)
+	}
+	return s + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(u.body), u.body)
+}
+
+// leftByStock is more than net/http reads of a body that nobody wants: a server
+// may close on a client that goes on sending, which destroys the answer on its
+// way to it. Stock does; ours has to let the client finish.
+const leftByStock = 256 << 10
+
+// A client that writes all of its body before it reads gets the answer that is
+// ready long before, too large or forbidden. It is stock's, where stock gives
+// one; over HTTP/2 stock always does.
 func TestRefusalsDuringTheUploadLikeStock(t *testing.T) {
 	c, stock := harness.Shared(t), harness.SharedStock(t)
 	const path = "/api/v1/namespaces/default/configmaps"
-	large := `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": {"k": "` + strings.Repeat("x", 4<<20) + `"}}`
-	over1MiB := strings.Replace(large, strings.Repeat("x", 4<<20), strings.Repeat("x", 1<<20+1), 1)
-	post := "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-	for name, said := range map[string]string{
-		"with a length":   post + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(large)) + large,
-		"in chunks":       post + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(large), large),
-		"expecting":       post + fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(large)) + large,
-		"over 1 MiB":      post + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(over1MiB)) + over1MiB,
-		"a bad token":     "POST " + path + " HTTP/1.1\r\nHost: x\r\nImpersonate-User: nobody\r\n" + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(large)) + large,
-		"a small refusal": "POST " + path + " HTTP/1.1\r\nHost: x\r\nImpersonate-User: nobody\r\nContent-Length: 2\r\n\r\n{}",
-		"no such path":    "POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+	configMap := func(size int) string {
+		return `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": {"k": "` + strings.Repeat("x", size) + `"}}`
+	}
+	asJSON, asNobody := []string{"Content-Type", "application/json"}, []string{"Impersonate-User", "nobody"}
+	for name, u := range map[string]upload{
+		"with a length":   {path, asJSON, configMap(4 << 20), false, http.StatusRequestEntityTooLarge},
+		"in chunks":       {path, asJSON, configMap(4 << 20), true, http.StatusRequestEntityTooLarge},
+		"expecting":       {path, append([]string{"Expect", "100-continue"}, asJSON...), configMap(4 << 20), false, http.StatusRequestEntityTooLarge},
+		"over 1 MiB":      {path, asJSON, configMap(1<<20 + 1), false, http.StatusUnprocessableEntity},
+		"forbidden":       {path, asNobody, configMap(16 << 20), false, http.StatusForbidden},
+		"a small refusal": {path, asNobody, "{}", false, http.StatusForbidden},
+		"no such path":    {"/api/v1/nothing", nil, "{}", false, http.StatusNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ours, theirs := speak(t, &c.API, said), speak(t, &stock.API, said)
-			if strings.HasPrefix(theirs, "cannot write") || strings.HasPrefix(theirs, "no answer") {
-				// Stock may close before a client has written so much.
-				theirs = ours
+			ours := speak(t, &c.API, u.said())
+			if !strings.HasPrefix(ours, fmt.Sprint(u.code)) {
+				t.Errorf("it is answered with %s", clip(ours))
 			}
-			if diff := cmp.Diff(clip(theirs), clip(ours)); diff != "" || !strings.HasPrefix(ours, "4") && !strings.HasPrefix(ours, "100") {
-				t.Errorf("(- stock, + ours)\n%s\n%s", diff, clip(ours))
+			theirs := speak(t, &stock.API, u.said())
+			broken := strings.HasPrefix(theirs, "cannot write") || strings.HasPrefix(theirs, "no answer")
+			if !(broken && len(u.body) > leftByStock) {
+				if diff := cmp.Diff(clip(theirs), clip(ours)); diff != "" {
+					t.Errorf("(- stock, + ours)\n%s", diff)
+				}
+			}
+			if u.chunked || len(u.headers) > 2 {
+				return // HTTP/2 knows no such difference
+			}
+			newer := harness.Must(harness.Send(t.Context(), c.Config(t), http.MethodPost, u.path, u.body, u.headers...))(t)
+			oracle := harness.Must(harness.Send(t.Context(), stock.Config(t), http.MethodPost, u.path, u.body, u.headers...))(t)
+			if newer.String() != oracle.String() || !strings.HasSuffix(ours, string(oracle.Body)) {
+				t.Errorf("HTTP/2: %s\nstock: %s\nHTTP/1.1: %s", newer, oracle, clip(ours))
 			}
 		})
 	}
-	t.Run("HTTP/2", func(t *testing.T) {
-		for _, body := range []string{large, over1MiB} {
-			ours := harness.Must(harness.Send(t.Context(), c.Config(t), "POST", path, body, "Content-Type", "application/json"))(t)
-			theirs := harness.Must(harness.Send(t.Context(), stock.Config(t), "POST", path, body, "Content-Type", "application/json"))(t)
-			if ours.Code != theirs.Code || clip(string(ours.Body)) != clip(string(theirs.Body)) {
-				t.Errorf("%s\nstock: %s", ours, theirs)
-			}
-		}
-	})
 }
 
 func clip(s string) string { return s[:min(len(s), 600)] }
