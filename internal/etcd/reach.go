@@ -44,14 +44,19 @@ func (r Remote) Reach(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(reachPause)
 	defer tick.Stop()
+	var last error
 	for {
 		err := r.round(ctx)
 		if err == nil || errors.As(err, &process.ConfigurationError{}) {
 			return err
 		}
+		// A round that was cut short takes a server that refuses for a silent one.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return err
+			return last
 		case <-tick.C:
 		}
 	}
