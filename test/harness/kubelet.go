@@ -26,7 +26,8 @@ import (
 // this machine, in no container. What it does not know, it answers with what it
 // was sent.
 type Kubelet struct {
-	// Port on 127.0.0.1.
+	// Host and Port are where it listens.
+	Host string
 	Port int
 
 	mu       sync.Mutex
@@ -51,14 +52,20 @@ type KubeletRequest struct {
 // certificate is verified against.
 func StartKubelet(t testing.TB, clientCA *Pair) *Kubelet {
 	t.Helper()
+	return StartKubeletOn(t, "127.0.0.1", clientCA)
+}
+
+// StartKubeletOn is StartKubelet on another address of this machine.
+func StartKubeletOn(t testing.TB, host string, clientCA *Pair) *Kubelet {
+	t.Helper()
 	ca := Must(NewCA("kubelet-ca"))(t)
-	serving := Must(ca.Issue(Leaf{CommonName: "system:node:local", Hosts: []string{"127.0.0.1"}, Usage: serverUsage}))(t)
-	listener := Must(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+	serving := Must(ca.Issue(Leaf{CommonName: "system:node:local", Hosts: []string{host}, Usage: serverUsage}))(t)
+	listener := Must(tls.Listen("tcp", net.JoinHostPort(host, "0"), &tls.Config{
 		Certificates: []tls.Certificate{serving.TLS()},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    clientCA.Pool(),
 	}))(t)
-	k := &Kubelet{Port: listener.Addr().(*net.TCPAddr).Port, logGrown: make(chan struct{})}
+	k := &Kubelet{Host: host, Port: listener.Addr().(*net.TCPAddr).Port, logGrown: make(chan struct{})}
 	server := &http.Server{Handler: k}
 	go server.Serve(listener)
 	t.Cleanup(func() { server.Close() })
@@ -71,14 +78,14 @@ func (k *Kubelet) RunPod(t testing.TB, api *API, name string) {
 	t.Helper()
 	api.KubectlInput(t, fmt.Sprintf(`{"apiVersion": "v1", "kind": "Node", "metadata": {"name": %q}}`, name), "create", "-f", "-")
 	api.Kubectl(t, "patch", "node", name, "--subresource=status", "--type=merge", "-p", fmt.Sprintf(
-		`{"status": {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {"kubeletEndpoint": {"Port": %d}}}}`, k.Port))
+		`{"status": {"addresses": [{"type": "InternalIP", "address": %q}], "daemonEndpoints": {"kubeletEndpoint": {"Port": %d}}}}`, k.Host, k.Port))
 	// No controller makes it here. Another pod may have needed it before.
 	_, _ = api.TryKubectl(t, "", "create", "serviceaccount", "default")
 	api.KubectlInput(t, fmt.Sprintf(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": %q}, "spec": {"nodeName": %[1]q,
 		"automountServiceAccountToken": false, "containers": [{"name": "main", "image": "none", "stdin": true}]}}`, name), "create", "-f", "-")
 	api.Kubectl(t, "patch", "pod", name, "--subresource=status", "--type=merge", "-p",
-		`{"status": {"phase": "Running", "hostIP": "127.0.0.1", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}],
-		"containerStatuses": [{"name": "main", "image": "none", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}]}}`)
+		fmt.Sprintf(`{"status": {"phase": "Running", "hostIP": %q, "podIP": %[1]q, "podIPs": [{"ip": %[1]q}],
+		"containerStatuses": [{"name": "main", "image": "none", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}]}}`, k.Host))
 }
 
 // Requests returns what has arrived so far.
