@@ -62,6 +62,9 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		ErrorWriter: serving.WriteError,
 	})
 	client.OnLost(d.forwarder.DelegateLost)
+	if p.Wiring.Tier == tier.Aggregator { // which alone feeds
+		client.WithDiscovery()
+	}
 	go client.Run(ctx)
 	return d, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sync"
 	"time"
 
@@ -96,13 +97,20 @@ func (f *Feed) follow(ctx context.Context, state handshake.State) error {
 	if !f.stale && f.incarnation == routes.GetIncarnation() && f.generation == routes.GetGeneration() {
 		return nil
 	}
-	groups, err := f.fetch(ctx, routes.GetIncarnation())
-	if err != nil {
-		return err
+	document := routes.GetGroups()
+	if len(document) == 0 { // of a process that does not send it along
+		var err error
+		if document, err = f.fetch(ctx, routes.GetIncarnation()); err != nil {
+			return err
+		}
+	}
+	list := apidiscoveryv2.APIGroupDiscoveryList{}
+	if err := json.Unmarshal(document, &list); err != nil {
+		return fmt.Errorf("cannot read the discovery document of %s: %w", f.delegate.Tier, err)
 	}
 	// Until it is complete, a document may lack groups that exist: what is
 	// missing from it is still starting, not gone.
-	f.enter(groups, routes.GetComplete())
+	f.enter(list.Items, routes.GetComplete())
 	f.incarnation, f.generation = routes.GetIncarnation(), routes.GetGeneration()
 	f.once.Do(func() { close(f.entered) })
 	return nil
@@ -110,7 +118,7 @@ func (f *Feed) follow(ctx context.Context, state handshake.State) error {
 
 // fetch returns the document of the given incarnation. The next one, which may
 // answer in its place, has not announced how complete its document is.
-func (f *Feed) fetch(ctx context.Context, incarnation string) ([]apidiscoveryv2.APIGroupDiscovery, error) {
+func (f *Feed) fetch(ctx context.Context, incarnation string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	r, err := f.delegate.Client.Discovery(ctx)
@@ -120,11 +128,7 @@ func (f *Feed) fetch(ctx context.Context, incarnation string) ([]apidiscoveryv2.
 	if r.GetIncarnation() != incarnation {
 		return nil, fmt.Errorf("the document is of another life of %s", f.delegate.Tier)
 	}
-	list := apidiscoveryv2.APIGroupDiscoveryList{}
-	if err := json.Unmarshal(r.GetGroups(), &list); err != nil {
-		return nil, fmt.Errorf("cannot read the discovery document of %s: %w", f.delegate.Tier, err)
-	}
-	return list.Items, nil
+	return r.GetGroups(), nil
 }
 
 func (f *Feed) enter(groups []apidiscoveryv2.APIGroupDiscovery, complete bool) {
@@ -133,7 +137,10 @@ func (f *Feed) enter(groups []apidiscoveryv2.APIGroupDiscovery, complete bool) {
 		for _, version := range group.Versions {
 			gv := metav1.GroupVersion{Group: group.Name, Version: version.Version}
 			seen[gv] = true
-			f.add(gv, version)
+			// The manager makes its document anew after each that is added.
+			if known, ok := f.known[gv]; !ok || !reflect.DeepEqual(known, version) {
+				f.add(gv, version)
+			}
 		}
 	}
 	for gv := range f.known {
@@ -159,6 +166,7 @@ func (f *Feed) markStale() {
 	f.stale = true
 	for gv, version := range f.known {
 		version.Freshness = apidiscoveryv2.DiscoveryFreshnessStale
+		f.known[gv] = version
 		f.source(gv).Manager.AddGroupVersion(gv.Group, version)
 	}
 }

@@ -2,9 +2,11 @@ package delegate
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"testing"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -163,4 +165,53 @@ func TestADocumentOfAnotherLifeIsAFailedFetch(t *testing.T) {
 		t.Error("it was taken")
 	}
 	e.lose(l)
+}
+
+// Core has no use for documents that are as long as there are CRDs.
+func TestTheHeadGetsTheDocumentWithTheAnnouncement(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	l := e.live("first")
+	for name, want := range map[tier.Name]string{tier.Aggregator: "document", tier.Core: ""} {
+		d := e.seenBy(name)
+		l.Publish(&handshakev1.RoutesResponse{Groups: []byte("document")})
+		state, err := d.Client.Wait(t.Context(), func(s handshake.State) bool { return s.Routes != nil })
+		if got := string(state.Routes.GetGroups()); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestADocumentThatCameAlongIsNotAskedFor(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	l := e.live("first")
+	e.tell(l, feed, true, "one.org")
+	l.SetDiscovery(func() ([]byte, error) { return nil, errors.New("it was asked for") })
+	state, _ := e.Client.State()
+	state.Routes = &handshakev1.RoutesResponse{
+		Incarnation: "first", Generation: 2, Complete: true,
+		Groups: []byte(`{"items":[{"metadata":{"name":"two.org"},"versions":[{"version":"v1","freshness":"Current"}]}]}`),
+	}
+	if err := feed.follow(t.Context(), state); err != nil {
+		t.Error(err)
+	}
+	wantFreshness(t, "when it came along", document(), freshness{"two.org/v1": current})
+}
+
+// Each that is entered again has the manager make its document anew.
+func TestWhatIsUnchangedIsNotEnteredAgain(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	feed, document := e.feed()
+	var entered []string
+	source := feed.source
+	feed.source = func(gv metav1.GroupVersion) Source { entered = append(entered, gv.Group); return source(gv) }
+	l := e.live("first")
+	e.tell(l, feed, true, "one.org")
+	e.tell(l, feed, true, "one.org", "two.org")
+	if want := []string{"one.org", "two.org"}; !slices.Equal(entered, want) {
+		t.Errorf("entered %q, want %q", entered, want)
+	}
+	feed.follow(t.Context(), e.lose(l))
+	e.tell(e.live("second"), feed, true, "one.org", "two.org")
+	wantFreshness(t, "when it is back", document(), freshness{"one.org/v1": current, "two.org/v1": current})
 }

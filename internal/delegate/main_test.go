@@ -60,16 +60,24 @@ func newExtensions(t *testing.T, handler http.Handler) *extensions {
 		t.Fatal(err)
 	}
 	e := &extensions{t: t, paths: pki.Paths{Dir: dir.Dir}, handshake: listen(t), listener: listen(t), handler: handler}
+	e.Delegate = e.seenBy(tier.Core)
+	return e
+}
+
+// seenBy returns the delegate of a process of the named tier.
+func (e *extensions) seenBy(name tier.Name) *Delegate {
+	e.t.Helper()
 	at := wiring.Endpoint{Hop: e.listener.Addr().String(), Handshake: e.handshake.Addr().String()}
-	core := &process.Process{Wiring: &wiring.Wiring{
-		Tier: tier.Core, PKI: e.paths.Internal(tier.Core), Tiers: map[tier.Name]wiring.Endpoint{tier.Extensions: at},
+	p := &process.Process{Wiring: &wiring.Wiring{
+		Tier: name, PKI: e.paths.Internal(name), Tiers: map[tier.Name]wiring.Endpoint{tier.Extensions: at},
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
-	if e.Delegate, err = New(ctx, core, tier.Extensions, time.Minute); err != nil {
-		t.Fatal(err)
+	d, err := New(ctx, p, tier.Extensions, time.Minute)
+	if err != nil {
+		e.t.Fatal(err)
 	}
-	t.Cleanup(func() { cancel(); e.forwarder.Close() })
-	return e
+	e.t.Cleanup(func() { cancel(); d.forwarder.Close() })
+	return d
 }
 
 // again is another listener on the same socket.

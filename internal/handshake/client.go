@@ -45,6 +45,8 @@ type Client struct {
 	state   State
 	changed chan struct{} // closed and replaced whenever state changes
 	onLost  []func()
+
+	discovery bool // whether announcements are to bring the discovery document
 }
 
 // State is what a Client knows at one moment. It is a value: what it points to
@@ -86,6 +88,10 @@ func NewClient(name tier.Name, address string, cfg *tls.Config, settings map[str
 // OnLost has f called whenever the process is lost; f must not block. It is to
 // be called before Run.
 func (c *Client) OnLost(f func()) { c.onLost = append(c.onLost, f) }
+
+// WithDiscovery has State.Routes bring the discovery document along, if the
+// process knows how to. It is to be called before Run.
+func (c *Client) WithDiscovery() { c.discovery = true }
 
 // Run watches until ctx ends, then closes the connection.
 func (c *Client) Run(ctx context.Context) {
@@ -145,7 +151,7 @@ func (c *Client) watchStage(ctx context.Context, stage tier.Stage) error {
 }
 
 func (c *Client) watchRoutes(ctx context.Context, incarnation string) error {
-	stream, err := handshakev1.NewHandshakeClient(c.conn).Routes(ctx, &handshakev1.RoutesRequest{})
+	stream, err := handshakev1.NewHandshakeClient(c.conn).Routes(ctx, &handshakev1.RoutesRequest{Discovery: c.discovery})
 	if err != nil {
 		return err
 	}

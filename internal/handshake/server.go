@@ -31,6 +31,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	routes    *handshakev1.RoutesResponse
+	groups    []byte        // the discovery document that belongs to routes
 	changed   chan struct{} // closed and replaced whenever routes changes
 	discovery func() ([]byte, error)
 	checks    func() []*handshakev1.Check
@@ -95,11 +96,12 @@ func (s *Server) SetChecks(f func() []*handshakev1.Check) {
 }
 
 // Publish announces what the process serves from now on. Incarnation and
-// generation are filled in.
+// generation are filled in; the groups go to those only who ask for them.
 func (s *Server) Publish(r *handshakev1.RoutesResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Incarnation, r.Generation = s.routes.GetIncarnation(), s.routes.GetGeneration()+1
+	s.groups, r.Groups = r.GetGroups(), nil
 	s.routes = r
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -112,13 +114,16 @@ func (s *Server) Describe(context.Context, *handshakev1.DescribeRequest) (*hands
 
 // Routes implements handshakev1.HandshakeServer. Nothing is sent before the
 // first Publish; a slow reader misses generations, never the newest.
-func (s *Server) Routes(_ *handshakev1.RoutesRequest, stream grpc.ServerStreamingServer[handshakev1.RoutesResponse]) error {
+func (s *Server) Routes(r *handshakev1.RoutesRequest, stream grpc.ServerStreamingServer[handshakev1.RoutesResponse]) error {
 	var sent uint64
 	for {
 		s.mu.Lock()
-		routes, changed := s.routes, s.changed
+		routes, groups, changed := s.routes, s.groups, s.changed
 		s.mu.Unlock()
 		if routes.GetGeneration() > sent {
+			if r.GetDiscovery() {
+				routes = withGroups(routes, groups)
+			}
 			if err := stream.Send(routes); err != nil {
 				return err
 			}
@@ -129,6 +134,14 @@ func (s *Server) Routes(_ *handshakev1.RoutesRequest, stream grpc.ServerStreamin
 		case <-stream.Context().Done():
 			return stream.Context().Err()
 		}
+	}
+}
+
+// withGroups returns a copy: without groups, routes are sent to others.
+func withGroups(routes *handshakev1.RoutesResponse, groups []byte) *handshakev1.RoutesResponse {
+	return &handshakev1.RoutesResponse{
+		Incarnation: routes.GetIncarnation(), Generation: routes.GetGeneration(), Complete: routes.GetComplete(),
+		GroupVersions: routes.GetGroupVersions(), ListedPaths: routes.GetListedPaths(), Groups: groups,
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/responsewriter"
 	"k8s.io/klog/v2"
@@ -78,7 +77,14 @@ func (a *announcer) run(ctx context.Context) {
 }
 
 func (a *announcer) publish() {
-	groupVersions, err := groupVersions(a.server)
+	// Before the document is made: what is complete now is in it.
+	complete := a.complete()
+	document, err := discoveryDocument(a.server)
+	if err != nil {
+		klog.ErrorS(err, "Cannot announce what is served")
+		return
+	}
+	groupVersions, err := groupVersions(document)
 	if err != nil {
 		klog.ErrorS(err, "Cannot announce what is served")
 		return
@@ -86,7 +92,8 @@ func (a *announcer) publish() {
 	a.process.Handshake.Publish(&handshakev1.RoutesResponse{
 		GroupVersions: groupVersions,
 		ListedPaths:   a.server.ListedPaths(),
-		Complete:      a.complete(),
+		Complete:      complete,
+		Groups:        document,
 	})
 }
 
@@ -104,19 +111,21 @@ func (a *announcer) complete() bool {
 	return a.ready.Load()
 }
 
-func groupVersions(server *genericapiserver.GenericAPIServer) ([]*handshakev1.GroupVersion, error) {
-	document, err := discoveryDocument(server)
-	if err != nil {
-		return nil, err
+func groupVersions(document []byte) ([]*handshakev1.GroupVersion, error) {
+	// The names alone: with many CRDs, their resources are most of the document.
+	var list struct {
+		Items []struct {
+			Metadata struct{ Name string }
+			Versions []struct{ Version string }
+		}
 	}
-	list := apidiscoveryv2.APIGroupDiscoveryList{}
 	if err := json.Unmarshal(document, &list); err != nil {
 		return nil, fmt.Errorf("cannot read the discovery document: %w", err)
 	}
 	var out []*handshakev1.GroupVersion
 	for _, group := range list.Items {
 		for _, version := range group.Versions {
-			out = append(out, &handshakev1.GroupVersion{Group: group.Name, Version: version.Version})
+			out = append(out, &handshakev1.GroupVersion{Group: group.Metadata.Name, Version: version.Version})
 		}
 	}
 	return out, nil

@@ -102,7 +102,7 @@ func announcing(t *testing.T, prepare func(*genericapiserver.GenericAPIServer)) 
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = p.Handshake.Routes(nil, got)
+		_ = p.Handshake.Routes(&handshakev1.RoutesRequest{Discovery: true}, got)
 	}()
 	t.Cleanup(func() { cancel(); <-done; p.Handshake.Stop(); server.Destroy() })
 	return a, got
@@ -128,9 +128,13 @@ func TestWhatIsServedIsAnnouncedAtOnceAndWheneverItChanges(t *testing.T) {
 		t.Errorf("got %v", first)
 	}
 	a.server.AggregatedDiscoveryGroupManager.AddGroupVersion("example.org", apidiscoveryv2.APIVersionDiscovery{Version: "v1"})
-	got.await(t, func(m *handshakev1.RoutesResponse) bool {
+	second := got.await(t, func(m *handshakev1.RoutesResponse) bool {
 		return reflect.DeepEqual(groups(m), []string{"apps/v1", "example.org/v1"})
 	})
+	along, err := groupVersions(second.GetGroups())
+	if err != nil || !reflect.DeepEqual(groups(&handshakev1.RoutesResponse{GroupVersions: along}), groups(second)) {
+		t.Errorf("its document is of %v, %v", along, err)
+	}
 	a.server.AggregatedDiscoveryGroupManager.RemoveGroup("example.org")
 	got.await(t, func(m *handshakev1.RoutesResponse) bool { return reflect.DeepEqual(groups(m), []string{"apps/v1"}) })
 }
@@ -178,7 +182,7 @@ func TestTheDiscoveryDocumentIsToldThoughNobodyServesIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := groupVersions(a.server)
+	got, err := groupVersions(answer.GetGroups())
 	if err != nil || len(got) != 1 || got[0].GetGroup() != "apps" || len(answer.GetGroups()) == 0 {
 		t.Errorf("got %v, %v, %s", got, err, answer.GetGroups())
 	}

@@ -175,7 +175,10 @@ func (x *DescribeResponse) GetPid() int64 {
 }
 
 type RoutesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether each announcement is to bring the discovery document along. A process
+	// that does not know of this is asked for Discovery instead.
+	Discovery     bool `protobuf:"varint,1,opt,name=discovery,proto3" json:"discovery,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -210,6 +213,13 @@ func (*RoutesRequest) Descriptor() ([]byte, []int) {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{2}
 }
 
+func (x *RoutesRequest) GetDiscovery() bool {
+	if x != nil {
+		return x.Discovery
+	}
+	return false
+}
+
 type RoutesResponse struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
@@ -220,7 +230,9 @@ type RoutesResponse struct {
 	ListedPaths []string `protobuf:"bytes,4,rep,name=listed_paths,json=listedPaths,proto3" json:"listed_paths,omitempty"`
 	// True when every path that the process will ever serve of its own accord is
 	// installed: only then does a 404 of its mean that there is nothing.
-	Complete      bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	Complete bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	// What Discovery answers for this generation, if that was asked for.
+	Groups        []byte `protobuf:"bytes,6,opt,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +300,13 @@ func (x *RoutesResponse) GetComplete() bool {
 		return x.Complete
 	}
 	return false
+}
+
+func (x *RoutesResponse) GetGroups() []byte {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
 }
 
 type GroupVersion struct {
@@ -727,8 +746,9 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\x03pid\x18\t \x01(\x03R\x03pid\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x0f\n" +
-	"\rRoutesRequest\"\xdd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
+	"\rRoutesRequest\x12\x1c\n" +
+	"\tdiscovery\x18\x01 \x01(\bR\tdiscovery\"\xf5\x01\n" +
 	"\x0eRoutesResponse\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1e\n" +
 	"\n" +
@@ -736,7 +756,8 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"generation\x12J\n" +
 	"\x0egroup_versions\x18\x03 \x03(\v2#.triptych.handshake.v1.GroupVersionR\rgroupVersions\x12!\n" +
 	"\flisted_paths\x18\x04 \x03(\tR\vlistedPaths\x12\x1a\n" +
-	"\bcomplete\x18\x05 \x01(\bR\bcomplete\">\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete\x12\x16\n" +
+	"\x06groups\x18\x06 \x01(\fR\x06groups\">\n" +
 	"\fGroupVersion\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"\x12\n" +
