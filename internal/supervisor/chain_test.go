@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -168,7 +169,10 @@ func TestAThirdSignalKillsEverything(t *testing.T) {
 		s.stop()
 		s.stop()
 		s.stop()
-		if got := strings.Join(s.happened, ", "); !strings.Contains(got, "etcd SIGKILL") {
+		s.mu.Lock()
+		got := strings.Join(s.happened, ", ")
+		s.mu.Unlock()
+		if !strings.Contains(got, "etcd SIGKILL") {
 			t.Error(got)
 		}
 		s.end()
@@ -215,10 +219,16 @@ func TestAChildThatCannotBeLaunchedIsTriedAgain(t *testing.T) {
 		s := newStage(t)
 		core := s.chain.member("core")
 		launch := core.launch
-		core.launch = func() (running, error) { return nil, errNoProgram }
+		var installed atomic.Bool
+		core.launch = func() (running, error) {
+			if !installed.Load() {
+				return nil, errNoProgram
+			}
+			return launch()
+		}
 		s.run()
 		s.wantState("core", lifecycle.Backoff)
-		core.launch = launch
+		installed.Store(true)
 		s.pass(time.Second)
 		s.wantState("core", lifecycle.Ready)
 		s.stop()

@@ -228,7 +228,9 @@ func TestEveryForkIsFromOneThread(t *testing.T) {
 		askers.Go(func() {
 			runtime.LockOSThread() // a thread of its own, which ends with it
 			for range 100 {
-				f.work <- func() { threads <- unix.Gettid() }
+				told := make(chan struct{})
+				f.work <- func() { threads <- unix.Gettid(); close(told) }
+				<-told
 			}
 		})
 	}
