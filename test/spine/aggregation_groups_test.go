@@ -63,6 +63,13 @@ func (a *aggregation) takeover(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+	t.Run("the CRD deleted", func(t *testing.T) {
+		for _, s := range a.both() {
+			s.Kubectl(t, "delete", "crd", "gadgets."+group)
+		}
+		demand(t, http.StatusNotFound, "nobody serves it")
+		compare(t, "gone")
+	})
 }
 
 func contains(answer harness.Answer, text string) bool {
@@ -94,6 +101,71 @@ func (s *side) groupDiscovery(t *testing.T, group string) any {
 		}
 	}
 	return "not there"
+}
+
+// builtIns compares what users can do to groups that core serves, by way of their
+// APIServices.
+func (a *aggregation) builtIns(t *testing.T) {
+	const group = "scheduling.k8s.io"
+	classes := "/apis/" + group + "/v1/priorityclasses/system-node-critical"
+	compare := func(t *testing.T, when string, paths ...string) {
+		t.Helper()
+		for _, path := range append(paths, "/apis/"+group, "/apis/"+group+"/v1", classes, "/apis") {
+			a.equal(t, when+": "+path, func(t *testing.T, s *side) any { return s.document(t, path) })
+		}
+		a.equal(t, when+": aggregated /apis", func(t *testing.T, s *side) any { return s.groupDiscovery(t, group) })
+	}
+	t.Run("a foreign version without a server", func(t *testing.T) {
+		for _, s := range a.both() {
+			s.apply(t, harness.APIService{Group: group, Version: "v9", GroupPriority: 1000, VersionPriority: 9}.Manifest())
+			s.apply(t, harness.APIService{Group: "nothing.example.com", Version: "v1", GroupPriority: 1000, VersionPriority: 9}.Manifest())
+		}
+		compare(t, "unserved", "/apis/"+group+"/v9", "/apis/nothing.example.com", "/apis/nothing.example.com/v1", "/apis/nothing.example.com/v1/things")
+		for _, s := range a.both() {
+			s.Kubectl(t, "delete", "apiservice", "v9."+group, "v1.nothing.example.com")
+		}
+		compare(t, "deleted", "/apis/"+group+"/v9", "/apis/nothing.example.com/v1")
+	})
+	t.Run("a foreign version with a server", func(t *testing.T) {
+		for _, s := range a.both() {
+			b := harness.StartBackend(t, group, "recorded", "backend", "http/1.1")
+			service := harness.APIService{
+				Group: group, Version: "v9", GroupPriority: 1000, VersionPriority: 9,
+				Namespace: "recorded", Service: "backend", Port: b.Port, CA: b.CA,
+			}
+			s.apply(t, service.Manifest())
+		}
+		compare(t, "a foreign version", "/apis/"+group+"/v9/things")
+		for _, s := range a.both() {
+			s.Kubectl(t, "delete", "apiservice", "v9."+group)
+		}
+		compare(t, "deleted", "/apis/"+group+"/v9/things")
+	})
+	t.Run("diverted", func(t *testing.T) {
+		for _, s := range a.both() {
+			b := harness.StartBackend(t, group, "recorded", "backend", "http/1.1")
+			s.replace(t, harness.APIService{
+				Group: group, Version: "v1", GroupPriority: 16600, VersionPriority: 15,
+				Namespace: "recorded", Service: "backend", Port: b.Port, CA: b.CA,
+			})
+		}
+		compare(t, "diverted")
+	})
+	t.Run("deleted", func(t *testing.T) {
+		for _, s := range a.both() {
+			s.Kubectl(t, "delete", "apiservice", "v1."+group)
+		}
+		compare(t, "deleted")
+	})
+	t.Run("local again", func(t *testing.T) {
+		for _, s := range a.both() {
+			s.apply(t, harness.APIService{Group: group, Version: "v1", GroupPriority: 16600, VersionPriority: 15}.Manifest())
+		}
+		compare(t, "local again")
+		if got := a.ours.Get(t, classes); got.Code != http.StatusOK {
+			t.Errorf("got %s", got)
+		}
+	})
 }
 
 // ownService compares what an APIService comes to that leads back to the API.

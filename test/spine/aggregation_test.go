@@ -152,6 +152,7 @@ func TestAggregatedServersAreServedAsByStock(t *testing.T) {
 	t.Run("what the backend sees", a.backend)
 	t.Run("admission", a.admission)
 	t.Run("groups of others", a.takeover)
+	t.Run("built-in groups", a.builtIns)
 	t.Run("the API's own Service", a.ownService)
 	t.Run("away", a.away)
 	t.Run("head killed", a.headKilled)
