@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -36,6 +37,9 @@ type routes struct {
 	servicesSynced   cache.InformerSynced
 	servicesChanged  chan struct{}
 	wasReady         func() bool
+	// described is whether the discovery documents hold what the other tiers told
+	// first.
+	described atomic.Bool
 }
 
 func newRoutes(core, extensions *delegate.Delegate, wasReady func() bool) *routes {
@@ -112,13 +116,15 @@ func notYet(w http.ResponseWriter, r *http.Request) {
 // withWholeAPI answers 503 for everything about APIs until the head is ready for
 // the first time. Before, discovery documents lack groups that exist, and whoever
 // deletes by them (the garbage collector, the namespace controller) takes that
-// for the truth. The tiers' own calls pass, but for discovery.
+// for the truth. The tiers' own calls pass, discovery as soon as there is something
+// in it: what they admit depends on it, and the head's readiness on what they admit.
 func (r *routes) withWholeAPI(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		path := strings.Trim(req.URL.Path, "/")
 		kind, _, _ := strings.Cut(path, "/")
 		discovery := kind == "apis" && strings.Count(path, "/") < 2
-		if (kind == "apis" || kind == "openapi") && !r.wasReady() && (discovery || !serving.OfTier(req.Context())) {
+		passes := serving.OfTier(req.Context()) && (!discovery || r.described.Load())
+		if (kind == "apis" || kind == "openapi") && !r.wasReady() && !passes {
 			notYet(w, req)
 			return
 		}

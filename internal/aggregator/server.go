@@ -3,6 +3,7 @@ package aggregator
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,7 +51,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	p.Listen()
 	p.Reach(tier.Configured)
 
-	server, err := construct(ctx, p, config, core, extensions)
+	server, err := construct(ctx, p, config, core, extensions, &routes.described)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 
 // construct builds the server once core has said which paths it serves: the
 // APIServices to register, OpenAPI and the checks are made from that.
-func construct(ctx context.Context, p *process.Process, config *apiserver.Config, core, extensions *delegate.Delegate) (*apiserver.APIAggregator, error) {
+func construct(ctx context.Context, p *process.Process, config *apiserver.Config, core, extensions *delegate.Delegate, described *atomic.Bool) (*apiserver.APIAggregator, error) {
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 	if err := register(server, state.Routes.GetListedPaths(), extensions, p.Patience()); err != nil {
 		return nil, err
 	}
-	if err := feedDiscovery(server, core, extensions); err != nil {
+	if err := feedDiscovery(server, core, extensions, described); err != nil {
 		return nil, err
 	}
 	return server, addChecks(ctx, p, server.GenericAPIServer, core, extensions)
@@ -109,8 +110,8 @@ func awaitCore(ctx context.Context, core *delegate.Delegate, config *apiserver.C
 const coreIsSoonThere = 5 * time.Second
 
 // feedDiscovery enters the groups of the other tiers into the head's discovery
-// documents.
-func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.Delegate) error {
+// documents, and says when they hold what the tiers told first.
+func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.Delegate, described *atomic.Bool) error {
 	ofCore, ofExtensions := sources(server.GenericAPIServer.AggregatedDiscoveryGroupManager)
 	informer := server.APIRegistrationInformers.Apiregistration().V1().APIServices()
 	synced, lister := informer.Informer().HasSynced, informer.Lister()
@@ -120,9 +121,10 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 		go core.FollowOpenAPI(ctx)
 		go func() {
 			if cache.WaitForCacheSync(ctx.Done(), synced) {
+				// The feed last: it is what readiness waits for.
 				recalled := remembered(lister)
-				customs.Recall(recalled)
 				extensions.RecallOpenAPI(recalled)
+				customs.Recall(recalled)
 			}
 			go extensions.FollowOpenAPI(ctx)
 			customs.Run(ctx)
@@ -135,6 +137,7 @@ func feedDiscovery(server *apiserver.APIAggregator, core, extensions *delegate.D
 			case <-ctx.Done():
 			}
 		}
+		described.Store(true)
 		return nil
 	})
 }

@@ -40,7 +40,7 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 	if p.Wiring.IsHead() {
 		err = completed.SecureServing.SecureServingOptions.ApplyTo(&base.Config.SecureServing)
 	} else {
-		err = loopback.split(base.Config.LoopbackClientConfig, p.ClientConfig(p.Wiring.Head))
+		err = splitLoopback(ctx, p, loopback, base.Config)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -57,6 +57,17 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 		return nil, nil, fmt.Errorf("cannot configure the control plane: %w", err)
 	}
 	return config, loopback, nil
+}
+
+// splitLoopback watches the head, so that calls which are for it do not wait for
+// one that is away.
+func splitLoopback(ctx context.Context, p *process.Process, l *loopback, c *genericapiserver.Config) error {
+	head, err := p.Watch(p.Wiring.Head)
+	if err != nil {
+		return err
+	}
+	go head.Run(context.WithoutCancel(ctx))
+	return l.split(c.LoopbackClientConfig, p.ClientConfig(p.Wiring.Head), head.Available)
 }
 
 func addStorage(c *genericapiserver.Config, completed kubeoptions.CompletedOptions) (*serverstorage.DefaultStorageFactory, error) {

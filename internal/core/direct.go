@@ -3,6 +3,8 @@ package core
 import (
 	"context"
 	"net/http"
+	"strings"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -30,15 +32,46 @@ var directPeers = serving.Peers{
 	{Name: tier.Extensions, Role: identity.Self},
 }
 
-// directChain implements genericapiserver.Config.BuildHandlerChainFunc for a core
-// that clients reach without a head before it. Whose a token is depends on what
-// core reads from storage, so before it was ready nobody is judged at all.
-func (r *routes) directChain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+// direct is what sets a core apart that clients reach without a head before it.
+type direct struct {
+	*routes
+	// rights tells whether all roles and bindings are known.
+	rights func() bool
+	// described is whether all groups of extensions are in discovery, or were.
+	described atomic.Bool
+}
+
+// chain implements genericapiserver.Config.BuildHandlerChainFunc. Whose a token is
+// depends on what core reads from storage, so before it was ready nobody is judged
+// at all, but for who asks how it does: why it is not ready is then the question.
+func (d *direct) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 	here := *c
 	here.Authentication.Authenticator = eitherWay(c.Authentication.Authenticator)
-	own := genericapiserver.DefaultBuildHandlerChain(apiHandler, &here)
-	asked := r.router(own, serving.WithDelegation(r.extensions, &here, here.Authentication.Authenticator))
-	return serving.WithIdentity(serving.WithKnown(asked, r.ready))
+	own := d.withAllGroups(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here))
+	asked := d.router(own, serving.WithDelegation(d.extensions, &here, here.Authentication.Authenticator))
+	health, others := serving.WithKnown(asked, d.rights), serving.WithKnown(asked, d.ready)
+	return serving.WithIdentity(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); kind {
+		case "healthz", "livez", "readyz":
+			health.ServeHTTP(w, r)
+		default:
+			others.ServeHTTP(w, r)
+		}
+	}))
+}
+
+// withAllGroups answers 503 for the list of groups until extensions has told once
+// what it serves. Core is ready without extensions, and whoever deletes by
+// discovery (the garbage collector, the namespace controller) takes what it lacks
+// for gone. The tiers' own calls pass: admission needs the built-in kinds.
+func (d *direct) withAllGroups(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.TrimSuffix(r.URL.Path, "/") == "/apis" && !d.described.Load() && !serving.OfTier(r.Context()) {
+			serving.Unavailable(w, r, "extensions has not said yet which APIs it serves")
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // eitherWay authenticates clients of the secure port by clients, and what came in
@@ -56,7 +89,8 @@ func eitherWay(clients authenticator.Request) authenticator.RequestFunc {
 // in core's discovery documents, and its checks in core's readiness. It comes
 // before PrepareRun, after which no check can be added, and so waits until
 // extensions can say which checks it has, or is taken to be away.
-func represent(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, extensions *delegate.Delegate) error {
+func (d *direct) represent(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer) error {
+	extensions := d.extensions
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err
 	}
@@ -73,14 +107,13 @@ func represent(ctx context.Context, p *process.Process, server *genericapiserver
 			return delegate.Source{Manager: customs, GroupPriority: customGroup, VersionPriority: customVersion}
 		})
 		go feed.Run(ctx)
-		// Whoever deletes by discovery takes what it lacks for gone; but core must
-		// come up without extensions, so this waits no longer than it waited before.
-		bounded, cancel := context.WithDeadline(ctx, p.Patience())
-		defer cancel()
-		select {
-		case <-feed.Entered():
-		case <-bounded.Done():
-		}
+		go func() {
+			select {
+			case <-feed.Whole():
+				d.described.Store(true)
+			case <-ctx.Done():
+			}
+		}()
 		return nil
 	})
 }

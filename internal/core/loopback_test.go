@@ -1,24 +1,69 @@
 package core
 
 import (
+	"errors"
 	"net/http"
 	"testing"
 
 	"k8s.io/client-go/rest"
 )
 
-// transport answers with whom it was asked for.
-type transport struct{ asked *http.Request }
+// transport remembers what it was asked, and answers with code, or 200.
+type transport struct {
+	asked *http.Request
+	code  int
+}
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.asked = r
-	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	return &http.Response{StatusCode: max(t.code, http.StatusOK), Body: http.NoBody, Request: r}, nil
+}
+
+// The head waits for core, and core's admission for discovery: neither would ever
+// start.
+func TestCoreDoesNotNeedTheHeadToKnowItsOwnKinds(t *testing.T) {
+	own, away := &rest.Config{Host: "https://127.0.0.1:1"}, errors.New("it is away")
+	l := &loopback{}
+	if err := l.split(own, &rest.Config{Host: "https://127.0.0.1:2"}, func() error { return away }); err != nil {
+		t.Fatal(err)
+	}
+	core, head := &transport{}, &transport{code: http.StatusServiceUnavailable}
+	l.head = head
+	l.follow(listed)
+	split := own.WrapTransport(core)
+	get := func(path string) (*http.Response, error) {
+		core.asked, head.asked = nil, nil
+		r, err := http.NewRequest(http.MethodGet, "https://127.0.0.1:1"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return split.RoundTrip(r)
+	}
+	if _, err := get("/apis"); err != nil || core.asked == nil || head.asked != nil {
+		t.Errorf("while the head is away: %v, asked core %v, the head %v", err, core.asked, head.asked)
+	}
+	if _, err := get("/apis/example.org/v1/things"); !errors.Is(err, away) || core.asked != nil {
+		t.Errorf("what core does not serve: %v, asked core %v", err, core.asked)
+	}
+	away = nil
+	if answer, err := get("/apis"); err != nil || answer.StatusCode != http.StatusOK || core.asked == nil {
+		t.Errorf("while the head does not know yet: %v, %v, asked core %v", answer, err, core.asked)
+	}
+	head.code = http.StatusOK
+	if _, err := get("/apis"); err != nil || core.asked != nil {
+		t.Errorf("when the head knows: %v, asked core %v", err, core.asked)
+	}
+	// From now on core's own document would be a step back: kinds of others exist.
+	head.code = http.StatusServiceUnavailable
+	if answer, err := get("/apis"); err != nil || answer.StatusCode != http.StatusServiceUnavailable || core.asked != nil {
+		t.Errorf("when a new head does not know yet: %v, %v, asked core %v", answer, err, core.asked)
+	}
 }
 
 func TestCoreAsksItselfForWhatItServesAndTheHeadForTheRest(t *testing.T) {
 	own := &rest.Config{Host: "https://127.0.0.1:1"}
 	l := &loopback{}
-	if err := l.split(own, &rest.Config{Host: "https://127.0.0.1:2"}); err != nil {
+	if err := l.split(own, &rest.Config{Host: "https://127.0.0.1:2"}, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	core, head := &transport{}, &transport{}

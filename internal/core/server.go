@@ -36,8 +36,10 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	}
 	routes := newRoutes(extensions, p.WasReady)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
+	direct := &direct{routes: routes}
 	if p.Wiring.IsHead() {
-		config.ControlPlane.Generic.BuildHandlerChainFunc = routes.directChain
+		direct.rights = serving.RightsSynced(config.ControlPlane.VersionedInformers)
+		config.ControlPlane.Generic.BuildHandlerChainFunc = direct.chain
 	}
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.WasReady))
 	p.Listen()
@@ -56,7 +58,7 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	who := peers
 	if p.Wiring.IsHead() {
 		who = directPeers
-		if err := represent(ctx, p, generic, extensions); err != nil {
+		if err := direct.represent(ctx, p, generic); err != nil {
 			return fmt.Errorf("cannot speak for extensions: %w", err)
 		}
 	}

@@ -44,13 +44,16 @@ type Feed struct {
 	generation  uint64
 	entered     chan struct{}
 	once        sync.Once
+	// whole is closed when a complete document was entered.
+	whole     chan struct{}
+	wholeOnce sync.Once
 }
 
 // NewFeed returns a feed for the groups of d. source says where a group version
 // goes.
 func NewFeed(d *Delegate, source func(metav1.GroupVersion) Source) *Feed {
 	return &Feed{
-		delegate: d, source: source, entered: make(chan struct{}),
+		delegate: d, source: source, entered: make(chan struct{}), whole: make(chan struct{}),
 		known: map[metav1.GroupVersion]apidiscoveryv2.APIVersionDiscovery{},
 	}
 }
@@ -58,6 +61,10 @@ func NewFeed(d *Delegate, source func(metav1.GroupVersion) Source) *Feed {
 // Entered is closed when the manager has what there is to enter at first: what
 // the delegate tells, or what was recalled.
 func (f *Feed) Entered() <-chan struct{} { return f.entered }
+
+// Whole is closed when the manager has had everything that the delegate serves:
+// what it lacks from then on is not there.
+func (f *Feed) Whole() <-chan struct{} { return f.whole }
 
 // Recall enters group versions that are known from another life of this process
 // as Stale, until the delegate tells more. It is called before Run.
@@ -113,6 +120,9 @@ func (f *Feed) follow(ctx context.Context, state handshake.State) error {
 	f.enter(list.Items, routes.GetComplete())
 	f.incarnation, f.generation = routes.GetIncarnation(), routes.GetGeneration()
 	f.once.Do(func() { close(f.entered) })
+	if routes.GetComplete() {
+		f.wholeOnce.Do(func() { close(f.whole) })
+	}
 	return nil
 }
 

@@ -62,24 +62,26 @@ func (r Remote) Reach(ctx context.Context) error {
 	}
 }
 
-// round asks each server once. One that answers is enough: the tiers' clients
-// find it, too.
+// round asks all servers at once: two that are switched off must not use up the
+// time of the others. One that answers is enough: the tiers' clients find it, too.
 func (r Remote) round(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, len(r.Servers))
+	for _, server := range r.Servers {
+		go func() { answers <- r.reach(ctx, server) }()
+	}
 	var errs []error
 	mistakes := 0
-	for _, server := range r.Servers {
-		err := r.ask(ctx, server)
-		if err == nil {
+	for range r.Servers {
+		a := <-answers
+		if a.err == nil {
 			return nil
 		}
-		if unfit(err) {
+		if a.mistake {
 			mistakes++
-			err = fmt.Errorf("%w: give an --etcd-cafile that signed its certificate, an --etcd-certfile that it accepts, "+
-				"and https:// for a server with TLS", err)
-		} else {
-			err = fmt.Errorf("%w: start it, or give other --etcd-servers", err)
 		}
-		errs = append(errs, fmt.Errorf("cannot reach etcd at %s: %w", server, err))
+		errs = append(errs, a.err)
 	}
 	err := errors.Join(errs...)
 	if mistakes == len(r.Servers) {
@@ -88,10 +90,36 @@ func (r Remote) round(ctx context.Context) error {
 	return err
 }
 
-// unfit tells a mistake in certificates from a server that is away. gRPC
-// passes on the text alone.
-func unfit(err error) bool {
-	return strings.Contains(err.Error(), "x509:") || strings.Contains(err.Error(), "tls:")
+// answer is what became of asking one server; a mistake is not mended by waiting.
+type answer struct {
+	err     error
+	mistake bool
+}
+
+// reach asks one server, and says what to do if it does not answer.
+func (r Remote) reach(ctx context.Context, server string) answer {
+	err := r.ask(ctx, server)
+	if err == nil {
+		return answer{}
+	}
+	hint, mistake := advice(err, server)
+	return answer{fmt.Errorf("cannot reach etcd at %s: %w: %s", server, err, hint), mistake}
+}
+
+// advice says what to do, and whether waiting cannot help. gRPC passes on the text
+// of errors alone. A clock may be set while we wait, so dates are no mistake.
+func advice(err error, server string) (hint string, mistake bool) {
+	text := err.Error()
+	switch plain := strings.HasPrefix(server, "http:"); {
+	case strings.Contains(text, "does not look like a TLS handshake"):
+		return "give it as http://, it speaks no TLS", true
+	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:"):
+		dates := strings.Contains(text, "expired or is not yet valid")
+		return "give an --etcd-cafile that signed its certificate and an --etcd-certfile that it accepts, and see that the clock is right", !dates
+	case plain && (strings.Contains(text, "EOF") || strings.Contains(text, "reset") || strings.Contains(text, "preface")):
+		return "give it as https:// if it speaks TLS, or start it, or give other --etcd-servers", false
+	}
+	return "start it, or give other --etcd-servers", false
 }
 
 // ask calls what needs no permission. An answer that refuses is an answer.
@@ -102,7 +130,7 @@ func (r Remote) ask(ctx context.Context, server string) error {
 	}
 	transport, err := r.transport(u)
 	if err != nil {
-		return process.ConfigurationError{Err: err}
+		return err
 	}
 	conn, err := grpc.NewClient("passthrough:///"+u.Host, grpc.WithTransportCredentials(transport), grpc.WithNoProxy())
 	if err != nil {

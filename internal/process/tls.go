@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -68,7 +69,7 @@ func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 	return &rest.Config{
 		Host: "https://" + p.Wiring.Tiers[to].Hop,
 		TLSClientConfig: rest.TLSClientConfig{
-			CAData:     p.ca,
+			CAData:     slices.Clip(p.ca), // clients of webhooks append to it
 			CertFile:   p.Wiring.PKI.Self.Cert,
 			KeyFile:    p.Wiring.PKI.Self.Key,
 			ServerName: identity.ServerName(to),

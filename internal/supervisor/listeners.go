@@ -100,7 +100,7 @@ func cannotListen(err error, address, port, bind, hint string) error {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("cannot listen on %s: this machine has no such address: choose another --%s", address, bind)
 	}
-	return process.ConfigurationError{Err: fmt.Errorf("cannot listen on --%s and --%s: %w", bind, port, err)}
+	return fmt.Errorf("cannot listen on --%s and --%s: %w", bind, port, err)
 }
 
 // sharing sets what kube-apiserver would set on the listener that is ours here.

@@ -135,9 +135,10 @@ func (s *setup) reserveEtcd() error {
 }
 
 // reachEtcd finds out about an etcd of the user's before three tiers do, each in
-// its own words and after a long wait.
+// its own words and after a long wait. One that is behind an egress proxy of the
+// tiers is left to them.
 func (s *setup) reachEtcd() error {
-	if s.embedded() {
+	if s.embedded() || s.options.Forwarded.Given("egress-selector-config-file") {
 		return nil
 	}
 	o := s.options
