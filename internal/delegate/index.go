@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 	"k8s.io/apiserver/pkg/util/responsewriter"
 	"k8s.io/klog/v2"
 	"k8s.io/kube-openapi/pkg/handler3"
+
+	"triptych.dev/triptych/internal/serving"
+	"triptych.dev/triptych/internal/tier"
 )
 
 // OpenAPI returns a handler that serves the OpenAPI documents of the whole API
@@ -49,11 +53,14 @@ type index struct {
 type paths map[string]handler3.OpenAPIV3DiscoveryGroupVersion
 
 func (i *index) root(w http.ResponseWriter, r *http.Request) {
-	here, lists := i.lists(r)
-	all := paths{}
+	each(i.delegates, func(d *Delegate) { d.openAPI.v3.refresh(r.Context()) })
+	if i.unavailable(w, r) {
+		return
+	}
+	here, all := i.own(r), paths{}
 	maps.Copy(all, here)
-	for n := len(lists) - 1; n >= 0; n-- {
-		maps.Copy(all, lists[n])
+	for _, d := range slices.Backward(i.delegates) {
+		maps.Copy(all, d.openAPI.v3.list())
 	}
 	maps.DeleteFunc(here, func(path string, _ handler3.OpenAPIV3DiscoveryGroupVersion) bool { return !i.ours(path) })
 	maps.Copy(all, here)
@@ -65,38 +72,56 @@ func (i *index) root(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, openAPIV3, time.Now(), bytes.NewReader(body))
 }
 
-// document sends the request to who lists the document.
+// document sends the request to who lists the document. A delegate is asked only
+// when those before it do not list it: one that hangs costs nobody else's
+// documents any time.
 func (i *index) document(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, openAPIV3+"/")
-	here, lists := i.lists(r)
-	if _, listed := here[path]; listed && i.ours(path) {
+	if _, listed := i.own(r)[path]; listed && i.ours(path) {
 		i.here.ServeHTTP(w, r)
 		return
 	}
-	for n, list := range lists {
-		if _, listed := list[path]; listed {
-			i.delegates[n].Judged().ServeHTTP(w, r)
+	for _, d := range i.delegates {
+		d.openAPI.v3.refresh(r.Context())
+		if _, listed := d.openAPI.v3.list()[path]; listed {
+			d.Judged().ServeHTTP(w, r)
 			return
 		}
 	}
-	i.here.ServeHTTP(w, r) // its own, or a 404
+	if !i.unavailable(w, r) {
+		i.here.ServeHTTP(w, r) // its own, or a 404
+	}
 }
 
-// lists returns what this process' own server lists and what each delegate does.
-func (i *index) lists(r *http.Request) (here paths, lists []paths) {
-	each(i.delegates, func(d *Delegate) { d.openAPI.v3.refresh(r.Context()) })
+// unavailable answers 503 if core has never told what it lists: what is missing
+// then is not known to be none. Extensions may be unable to start, and is done
+// without.
+func (i *index) unavailable(w http.ResponseWriter, r *http.Request) bool {
 	for _, d := range i.delegates {
-		_, body := d.openAPI.v3.held()
-		lists = append(lists, read(body))
+		if d.Tier == tier.Core && !d.openAPI.v3.known() {
+			serving.Unavailable(w, r, "the core tier is away")
+			return true
+		}
 	}
+	return false
+}
+
+// own returns what this process' own server lists.
+func (i *index) own(r *http.Request) paths {
 	own := r.Clone(r.Context())
 	own.Method, own.URL.Path, own.URL.RawPath, own.Header = http.MethodGet, openAPIV3, "", http.Header{}
 	answer := responsewriter.NewInMemoryResponseWriter()
 	i.here.ServeHTTP(answer, own)
-	if answer.RespCode() == http.StatusOK {
-		here = read(answer.Data())
+	if answer.RespCode() != http.StatusOK {
+		return paths{}
 	}
-	return here, lists
+	return read(answer.Data())
+}
+
+// list reads the copy of a list of documents.
+func (d *document) list() paths {
+	_, body := d.held()
+	return read(body)
 }
 
 func read(body []byte) paths {

@@ -70,8 +70,8 @@ func (m *merged) giveBack() {
 		m.forget.Reset(m.after)
 		return
 	}
-	defer m.mu.Unlock()
 	m.mergeNothing()
+	m.mu.Unlock()
 	m.freed()
 }
 

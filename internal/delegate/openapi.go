@@ -23,9 +23,9 @@ const (
 )
 
 const (
-	// askTimeout bounds one question for a document. It is what upstream gives a
-	// download: with a thousand CRDs, the first answer takes a while to make.
-	askTimeout = time.Minute
+	// askTimeout bounds one question for a document. A question keeps others from
+	// being asked, and the delegate keeps what it began to make for the next one.
+	askTimeout = 15 * time.Second
 	// patience is how long a request waits for news of a document of which there
 	// is an older copy. A delegate that hangs costs clients that much, and no more.
 	patience = time.Second
@@ -80,6 +80,7 @@ func (d *document) fetch(etag string) {
 	answer := responsewriter.NewInMemoryResponseWriter()
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
+	defer d.asked()
 	d.ask.ServeHTTP(answer, d.question(ctx, etag))
 
 	d.mu.Lock()
@@ -89,6 +90,12 @@ func (d *document) fetch(etag string) {
 		d.etag, d.body = answer.Header().Get("ETag"), bytes.Clone(answer.Data())
 		d.zipped = answer.Header().Get("Content-Encoding") == "gzip"
 	}
+}
+
+// asked ends the question under way.
+func (d *document) asked() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	close(d.asking)
 	d.asking = nil
 }
@@ -120,9 +127,18 @@ func (d *document) held() (etag string, body []byte) {
 	plain, err := unzip(body)
 	if err != nil {
 		klog.ErrorS(err, "Cannot read a document of another tier", "path", d.path)
+		d.forget()
 		return "", nil
 	}
 	return etag, plain
+}
+
+// forget drops the copy, so that the delegate does not answer that nothing has
+// changed.
+func (d *document) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.etag, d.body, d.zipped = "", nil, false
 }
 
 func (d *document) known() bool {

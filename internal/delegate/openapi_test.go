@@ -247,6 +247,27 @@ func TestADocumentIsServedByWhoListsIt(t *testing.T) {
 	}
 }
 
+// What is missing from the list of a core that was never heard is not gone.
+func TestWithoutCoresListNothingIsSaidNotToExist(t *testing.T) {
+	of := &tells{}
+	of.fail(http.StatusServiceUnavailable)
+	e := newExtensions(t, of)
+	e.prepared(e.live("first"))
+	e.Delegate.Tier = tier.Core
+	whole := e.whole(newHere(t))
+	for _, path := range []string{openAPIV3, openAPIV3 + "/api/v1"} {
+		if w := call(whole, asJane(path)); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: got %d %v", path, w.Code, w.Header())
+		}
+	}
+	of.fail(0)
+	of.say(openAPIV3, listing(t, "api/v1"))
+	wantListed(t, "when core tells", whole, "api/v1")
+	if w := call(whole, asJane(openAPIV3+"/apis/none.org/v1")); w.Code != http.StatusNotFound {
+		t.Errorf("what nobody lists: got %d", w.Code)
+	}
+}
+
 func TestOtherPathsAreLeftAlone(t *testing.T) {
 	here := &tells{}
 	here.say("/apis", "here")
