@@ -45,7 +45,7 @@ const (
 	// drainGrace is how long a server that was told to stop goes on taking
 	// requests, each answered with the wish to close the connection. An idle
 	// connection that is closed at once may have a request under way to it.
-	drainGrace = 250 * time.Millisecond
+	drainGrace = 500 * time.Millisecond
 )
 
 const (

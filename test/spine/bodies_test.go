@@ -169,7 +169,7 @@ func TestTargetsAreReadLikeStock(t *testing.T) {
 		"GET /api/v1/namespaces/default/pods/raw/proxy/x", "GET /api/v1/namespaces/default/services/none/proxy/x",
 		// And what no proxy gets to see.
 		"GET /api/v1//namespaces", "GET //api/v1/namespaces", "GET /api/v1/./namespaces", "GET /api/v1/namespaces/..", "GET /api/v1/namespaces/",
-		"GET /api/v1/namespaces/a%2Fb", "GET /api/v1/namespaces/a%20b", "GET /api/v1/namespaces?watch=&limit=x", "GET /apis/", "GET /api%2Fv1",
+		"GET /api/v1/namespaces/a%2Fb", "GET /api/v1/namespaces/a%20b", "GET /api/v1/namespaces?watch=&limit=x", "GET /apis/apps/", "GET /api%2Fv1",
 		"HEAD /api/v1/namespaces/kube-system", "OPTIONS /api/v1/namespaces", "REPORT /api/v1/namespaces", "TRACE /api", "HEAD /version", "OPTIONS *",
 	} {
 		t.Run(strings.ReplaceAll(said, "/", "|"), func(t *testing.T) {
