@@ -81,6 +81,7 @@ func admissionFlags(t *testing.T) []string {
 // Policies, quotas, owner references, life of namespaces: what is refused behind
 // stock is refused here, in the same words, whichever tier serves it.
 func TestAdmissionActsOnEveryKindAsInStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	ours, stock := sideBySide(t, admissionFlags(t)...)
 	for _, b := range []*beside{ours, stock} {
 		b.KubectlInput(t, hookedCRD, "create", "-f", "-")

@@ -140,6 +140,7 @@ func flunder(namespace, name string) string {
 // One real aggregated server stands behind each API; what clients get from it
 // through ours is what they get through the stock server.
 func TestAggregatedServersAreServedAsByStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	a := newAggregation(t)
 	for _, s := range a.both() {
 		s.apply(t, flunder("default", "lasting"))

@@ -30,6 +30,7 @@ func orUnavailable(answer harness.Answer, err error) bool {
 // which controllers exit, and nobody waits without end; who shows a certificate
 // goes on with what the head and extensions serve.
 func TestWithoutCoreNoTokenIsCalledBad(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	file := harness.TempDir(t) + "/tokens.csv"
 	harness.WriteFile(t, file, []byte("admin-token,root,8,system:masters\n"), 0o600)
 	c := harness.Run(t, harness.Options{Args: []string{"--token-auth-file=" + file}})

@@ -94,6 +94,7 @@ func awaitSuccessors(t *testing.T, c *harness.Cluster, before harness.Status, na
 // A process that hangs is as dead as one that ended: after 15 s without health
 // it is killed, waited for and replaced, alone.
 func TestHangingProcessIsReplaced(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	// The last sign of life may have been given up to a check and a pause before
 	// the hang, and the check that finds it dead may end as much too late.
 	const patience, impatience = 45 * time.Second, 8 * time.Second
@@ -124,6 +125,7 @@ func TestHangingProcessIsReplaced(t *testing.T) {
 
 // A pause of five seconds, as of a busy machine, is no death.
 func TestShortHangIsSurvived(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const short = 5 * time.Second
 	c := harness.Run(t, harness.Options{})
 	c.Kubectl(t, "create", "configmap", "read")

@@ -65,6 +65,7 @@ func awaitSight(t *testing.T, what string, seen func() bool) {
 // it leaves on disk is no obstacle: the same directory goes through all of these
 // and is ready in the end.
 func TestSupervisorKilledAtAnyMomentLeavesNoOrphan(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	chance := seeded(t)
 	dir := harness.TempDir(t)
 	exists := func(elem ...string) func(*harness.Cluster) bool {
@@ -192,6 +193,7 @@ func (w *writers) stop() []string {
 
 // A tier that is killed at any moment of the first start is started again.
 func TestChildrenKilledWhileStartingAreStartedAgain(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	chance := seeded(t)
 	c := harness.Begin(t, harness.Options{})
 	var etcd int

@@ -56,6 +56,7 @@ func TestBadTokenFilesAreToldInOneLine(t *testing.T) {
 // A file can say what flags cannot: several audiences, rules, and where the
 // anonymous are let in. It counts in every tier.
 func TestAuthenticationConfigIsFollowedAsByStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	issuer := harness.StartIssuer(t)
 	config := harness.Must(json.Marshal(map[string]any{
 		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",

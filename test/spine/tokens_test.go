@@ -179,6 +179,7 @@ func comparable(answer harness.Answer) string {
 // Every kind of token names the same user as in stock, in every tier and by
 // every way there is to show it; every bad one is refused with the same words.
 func TestTokensAreJudgedAsInStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	flags, others := outside(t)
 	p := runPair(t, append(flags, "--anonymous-auth=false")...)
 	for _, side := range p.sides() {

@@ -193,6 +193,7 @@ func pathsOf(asked []harness.Asked) []string {
 // Whatever a client does, each webhook is asked as often as behind stock, sees
 // the same, and its word counts for the same: in every tier, for every verb.
 func TestWebhooksAreAskedAsBehindStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	ours, stock := sideBySide(t)
 	for _, b := range []*beside{ours, stock} {
 		b.install(t)
