@@ -64,7 +64,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	if err != nil {
 		return fmt.Errorf("cannot prepare the aggregator: %w", err)
 	}
-	return serving.Serve(ctx, p, server.GenericAPIServer, peers, prepared.Run)
+	return serving.Serve(ctx, p, server.GenericAPIServer, peers, nil, prepared.Run)
 }
 
 // construct builds the server once core has said which paths it serves: the

@@ -69,5 +69,5 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return err
 	}
-	return serving.Serve(ctx, p, generic, who, prepared.RunWithContext)
+	return serving.Serve(ctx, p, generic, who, nil, prepared.RunWithContext)
 }

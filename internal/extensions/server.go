@@ -43,5 +43,6 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	p.Reach(tier.Constructed)
 
 	prepared := server.GenericAPIServer.PrepareRun()
-	return serving.Serve(ctx, p, server.GenericAPIServer, peers, prepared.RunWithContext)
+	crds := newRegistered(server.Informers.Apiextensions().V1().CustomResourceDefinitions())
+	return serving.Serve(ctx, p, server.GenericAPIServer, peers, crds, prepared.RunWithContext)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/responsewriter"
 	"k8s.io/klog/v2"
@@ -21,24 +23,39 @@ import (
 // aggregatedDiscovery is the media type of the aggregated discovery document.
 const aggregatedDiscovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
+// Registry knows group versions that a server serves or is about to, before the
+// server's own discovery document has them.
+type Registry interface {
+	// GroupVersions may return one more than once.
+	GroupVersions() []metav1.GroupVersion
+	// OnChange has f, which does not block, called after each change from now on.
+	OnChange(f func()) error
+}
+
 // announcer tells the other tiers what this one serves, now and whenever it
 // changes, and how its checks stand when they ask.
 type announcer struct {
-	process *process.Process
-	server  *genericapiserver.GenericAPIServer
-	changed chan struct{}
-	ready   atomic.Bool
+	process  *process.Process
+	server   *genericapiserver.GenericAPIServer
+	registry Registry // or nil
+	changed  chan struct{}
+	ready    atomic.Bool
 }
 
-func announce(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer) *announcer {
-	a := &announcer{process: p, server: server, changed: make(chan struct{}, 1)}
+func announce(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, registry Registry) (*announcer, error) {
+	a := &announcer{process: p, server: server, registry: registry, changed: make(chan struct{}, 1)}
+	if registry != nil {
+		if err := registry.OnChange(a.notify); err != nil {
+			return nil, fmt.Errorf("cannot follow what is registered: %w", err)
+		}
+	}
 	// The manager calls back under its lock: ask it anything only later.
 	server.AggregatedDiscoveryGroupManager.AddInvalidationCallback(a.notify)
 	p.Handshake.SetDiscovery(func() ([]byte, error) { return discoveryDocument(server) })
 	p.Handshake.SetChecks(func() []*handshakev1.Check { return checks(server) })
 	a.publish()
 	go a.run(ctx)
-	return a
+	return a, nil
 }
 
 func (a *announcer) notify() {
@@ -84,13 +101,13 @@ func (a *announcer) publish() {
 		klog.ErrorS(err, "Cannot announce what is served")
 		return
 	}
-	groupVersions, err := groupVersions(document)
+	described, err := groupVersions(document)
 	if err != nil {
 		klog.ErrorS(err, "Cannot announce what is served")
 		return
 	}
 	a.process.Handshake.Publish(&handshakev1.RoutesResponse{
-		GroupVersions: groupVersions,
+		GroupVersions: a.withRegistered(described),
 		ListedPaths:   a.server.ListedPaths(),
 		Complete:      complete,
 		Groups:        document,
@@ -111,7 +128,21 @@ func (a *announcer) complete() bool {
 	return a.ready.Load()
 }
 
-func groupVersions(document []byte) ([]*handshakev1.GroupVersion, error) {
+// withRegistered adds what is registered. It is what APIServices are made of, and
+// kube-apiserver does not wait with those either until there is something to ask.
+func (a *announcer) withRegistered(described []metav1.GroupVersion) []*handshakev1.GroupVersion {
+	all := sets.New(described...)
+	if a.registry != nil {
+		all.Insert(a.registry.GroupVersions()...)
+	}
+	var out []*handshakev1.GroupVersion
+	for gv := range all {
+		out = append(out, &handshakev1.GroupVersion{Group: gv.Group, Version: gv.Version})
+	}
+	return out
+}
+
+func groupVersions(document []byte) ([]metav1.GroupVersion, error) {
 	// The names alone: with many CRDs, their resources are most of the document.
 	var list struct {
 		Items []struct {
@@ -122,10 +153,10 @@ func groupVersions(document []byte) ([]*handshakev1.GroupVersion, error) {
 	if err := json.Unmarshal(document, &list); err != nil {
 		return nil, fmt.Errorf("cannot read the discovery document: %w", err)
 	}
-	var out []*handshakev1.GroupVersion
+	var out []metav1.GroupVersion
 	for _, group := range list.Items {
 		for _, version := range group.Versions {
-			out = append(out, &handshakev1.GroupVersion{Group: group.Metadata.Name, Version: version.Version})
+			out = append(out, metav1.GroupVersion{Group: group.Metadata.Name, Version: version.Version})
 		}
 	}
 	return out, nil

@@ -34,9 +34,10 @@ func (p Peers) Admit(peer identity.Peer) bool {
 }
 
 // Serve takes a prepared server through its stages until ctx ends, everything
-// in flight is answered and the listeners are closed. run is the server's
-// PrepareRun().RunWithContext or what wraps it.
-func Serve(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, peers Peers, run func(context.Context) error) error {
+// in flight is answered and the listeners are closed. registry may be nil. run is
+// the server's PrepareRun().RunWithContext or what wraps it.
+func Serve(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, peers Peers, registry Registry,
+	run func(context.Context) error) error {
 	listener, err := p.Wiring.Listen.Hop.Open()
 	if err != nil {
 		return process.ConfigurationError{Err: err}
@@ -57,7 +58,10 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 			fail(err)
 		}
 	}()
-	announcer := announce(ctx, p, server)
+	announcer, err := announce(ctx, p, server, registry)
+	if err != nil {
+		return err
+	}
 	p.Reach(tier.Prepared)
 	go followReadiness(ctx, announcer)
 
