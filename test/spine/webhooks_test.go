@@ -202,11 +202,27 @@ func TestWebhooksAreAskedAsBehindStock(t *testing.T) {
 		t.Run(tier, func(t *testing.T) {
 			for _, r := range hookedRequests(tier) {
 				t.Run(r.what+" "+r.method, func(t *testing.T) { alike(t, stock, ours, r) })
+				if tier == "aggregator" {
+					ours.settles(t, "v1."+r.what+".example.com")
+					stock.settles(t, "v1."+r.what+".example.com")
+				}
 			}
 		})
 	}
 	t.Run("insecure port", func(t *testing.T) { insecureRequestsAreReviewedOnce(t, ours) })
 	t.Run("hop through core", func(t *testing.T) { hopsAreReviewedOnce(t, ours) })
+}
+
+// settles waits until the controller has judged the APIService, if there is one.
+func (b *beside) settles(t *testing.T, apiService string) {
+	t.Helper()
+	harness.Eventually(t, soon, apiService+" has a condition", func() error {
+		got := b.Get(t, objectsOf["aggregator"].path+"/"+apiService)
+		if got.Code != http.StatusNotFound && !strings.Contains(string(got.Body), `"type":"Available"`) {
+			return fmt.Errorf("%s", got)
+		}
+		return nil
+	})
 }
 
 // A request passes the same webhooks as often when it comes in by the port that
