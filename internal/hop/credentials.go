@@ -87,6 +87,9 @@ func (s *Server) admit(conn *peerConn, state tls.ConnectionState) error {
 		return fmt.Errorf("peer %s may not connect here", peer)
 	}
 	conn.settle(peer, state.VerifiedChains)
+	if !s.welcome(conn, state.NegotiatedProtocol) {
+		return errors.New("the server is stopping")
+	}
 	return nil
 }
 

@@ -42,10 +42,9 @@ const (
 	defaultBodyLinger = 5 * time.Second
 	// defaultTunnelLinger: see tunnel.
 	defaultTunnelLinger = time.Minute
-	// drainGrace is how long a server that was told to stop goes on taking
-	// requests, each answered with the wish to close the connection. An idle
-	// connection that is closed at once may have a request under way to it.
-	drainGrace = 500 * time.Millisecond
+	// farewellTimeout bounds saying farewell to a peer that does not read. The
+	// connection is idle, so its buffers are empty.
+	farewellTimeout = time.Second
 )
 
 const (

@@ -65,7 +65,7 @@ func wantUnavailable(t *testing.T, resp *http.Response, err error) {
 		t.Fatal(err)
 	}
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || status.Kind != "Status" ||
-		status.Reason != metav1.StatusReasonServiceUnavailable || !strings.Contains(status.Message, "tier core") {
+		status.Reason != metav1.StatusReasonServiceUnavailable || !strings.Contains(status.Message, "tier ") {
 		t.Errorf("got %s %v %+v", resp.Status, resp.Header, status)
 	}
 }

@@ -43,6 +43,7 @@ type peerConn struct {
 	net.Conn
 	set  *peerSet
 	peer atomic.Pointer[identity.Peer]
+	turn turn
 
 	mu     sync.Mutex
 	chain  []*x509.Certificate // nil until the peer is verified
@@ -124,15 +125,19 @@ func (c *peerConn) CloseWrite() error {
 // peerListener wraps what it accepts.
 type peerListener struct {
 	net.Listener
-	set *peerSet
+	set   *peerSet
+	close func() error
 }
+
+// Close may be called again: net/http does.
+func (l *peerListener) Close() error { return l.close() }
 
 func (l *peerListener) Accept() (net.Conn, error) {
 	raw, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	c := &peerConn{Conn: raw, set: l.set}
+	c := &peerConn{Conn: raw, set: l.set, turn: newTurn()}
 	l.set.add(c)
 	return c, nil
 }

@@ -7,8 +7,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"k8s.io/klog/v2"
 
@@ -35,6 +35,7 @@ type ServerConfig struct {
 type Server struct {
 	config      ServerConfig
 	credentials atomic.Pointer[credentials]
+	listener    *peerListener
 	peers       peerSet
 	draining    atomic.Bool
 	http        *http.Server
@@ -50,6 +51,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err := s.load(); err != nil {
 		return nil, err
 	}
+	s.listener = &peerListener{Listener: c.Listener, set: &s.peers, close: sync.OnceValue(c.Listener.Close)}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
 		TLSConfig:         s.tlsConfig(),
@@ -57,6 +59,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		IdleTimeout:       serverIdleTimeout,
 		MaxHeaderBytes:    maxRequestHead,
 		ConnContext:       withPeer,
+		ConnState:         s.follow,
 		ErrorLog:          log.New(logWriter{}, "", 0),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		// A method and path of our own tiers are never for the server itself.
@@ -70,22 +73,23 @@ func NewServer(c ServerConfig) (*Server, error) {
 
 // Serve takes connections until Shutdown or Close, which make it return nil.
 func (s *Server) Serve() error {
-	err := s.http.ServeTLS(&peerListener{Listener: s.config.Listener, set: &s.peers}, "", "")
-	if errors.Is(err, http.ErrServerClosed) {
+	err := s.http.ServeTLS(s.listener, "", "")
+	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() {
 		return nil
 	}
 	return fmt.Errorf("cannot serve the hop: %w", err)
 }
 
 // Shutdown stops accepting and returns when every request is finished, or with
-// ctx's error when ctx ends first. Upgraded connections are not waited for;
-// Close ends them. Callers are expected to have been told beforehand, by the
-// draining stage.
+// ctx's error when ctx ends first. Peers are told on their connections, so that
+// no request is lost on one of them; see farewell.go. Upgraded connections are
+// not waited for; Close ends them.
 func (s *Server) Shutdown(ctx context.Context) error {
+	// net/http's own Shutdown drops what it reads from then on, so it comes last
+	// and finds connections of HTTP/2 alone.
 	s.draining.Store(true)
-	select {
-	case <-time.After(drainGrace):
-	case <-ctx.Done():
+	if err := errors.Join(s.listener.Close(), s.dismiss(ctx)); err != nil {
+		return err
 	}
 	return s.http.Shutdown(ctx)
 }
@@ -98,8 +102,11 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if dismissed(r) {
+		panic(http.ErrAbortHandler) // it is answered already
+	}
 	if s.draining.Load() {
-		w.Header().Set("Connection", "close")
+		w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it
 	}
 	if r.ProtoMajor == 1 && r.Body != http.NoBody {
 		serveBody(s.config.Handler, w, r)

@@ -308,45 +308,6 @@ func TestShutdownIsBounded(t *testing.T) {
 	wantBroken(t, resp, nil)
 }
 
-// Writes go on while the delegate stops; none may be lost on a connection that
-// was idle when the server closed it.
-func TestNoWriteIsLostByShutdown(t *testing.T) {
-	f, d := startChainAnd(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-	var stopping sync.WaitGroup
-	draining := make(chan struct{})
-	f.forwarder.config.Available = func() error {
-		select {
-		case <-draining:
-			return errors.New("it is draining")
-		default:
-			return nil
-		}
-	}
-	for range 8 {
-		stopping.Go(func() {
-			c := f.http1()
-			for {
-				resp, err := c.Post(f.URL, "", strings.NewReader("x"))
-				if err != nil {
-					t.Errorf("a write was broken off: %v", err)
-					return
-				}
-				io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				if resp.StatusCode == 503 {
-					return
-				}
-			}
-		})
-	}
-	eventually(t, "connections are in use", func() bool { return f.forwarder.pool.size() >= 4 })
-	time.AfterFunc(drainGrace/5, func() { close(draining) }) // as the handshake would say it
-	if err := d.Shutdown(t.Context()); err != nil {
-		t.Error(err)
-	}
-	stopping.Wait()
-}
-
 func (p *pool) size() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
