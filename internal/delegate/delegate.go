@@ -62,7 +62,7 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		ErrorWriter: serving.WriteError,
 	})
 	client.OnLost(d.forwarder.DelegateLost)
-	if p.Wiring.Tier == tier.Aggregator { // which alone feeds
+	if p.Wiring.IsHead() { // which alone feeds
 		client.WithDiscovery()
 	}
 	go client.Run(ctx)

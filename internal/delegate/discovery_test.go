@@ -167,18 +167,43 @@ func TestADocumentOfAnotherLifeIsAFailedFetch(t *testing.T) {
 	e.lose(l)
 }
 
-// Core has no use for documents that are as long as there are CRDs.
+// A core behind a head has no use for documents that are as long as there are
+// CRDs; one that is the head itself has.
 func TestTheHeadGetsTheDocumentWithTheAnnouncement(t *testing.T) {
 	e := newExtensions(t, http.NotFoundHandler())
 	l := e.live("first")
-	for name, want := range map[tier.Name]string{tier.Aggregator: "document", tier.Core: ""} {
-		d := e.seenBy(name)
+	for _, of := range []struct {
+		head, name tier.Name
+		want       string
+	}{
+		{tier.Aggregator, tier.Aggregator, "document"},
+		{tier.Aggregator, tier.Core, ""},
+		{tier.Core, tier.Core, "document"},
+	} {
+		d := e.seenIn(of.head, of.name)
 		l.Publish(&handshakev1.RoutesResponse{Groups: []byte("document")})
 		state, err := d.Client.Wait(t.Context(), func(s handshake.State) bool { return s.Routes != nil })
-		if got := string(state.Routes.GetGroups()); err != nil || got != want {
-			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
+		if got := string(state.Routes.GetGroups()); err != nil || got != of.want {
+			t.Errorf("%s behind %s: got %q, %v, want %q", of.name, of.head, got, err, of.want)
 		}
 	}
+}
+
+// In direct mode core feeds its discovery as a head does, from what it was told.
+func TestDirectModeAsksNoSecondQuestion(t *testing.T) {
+	e := newExtensions(t, http.NotFoundHandler())
+	e.Delegate = e.seenIn(tier.Core, tier.Core)
+	feed, document := e.feed()
+	l := e.live("first")
+	l.SetDiscovery(func() ([]byte, error) { return nil, errors.New("it was asked for") })
+	l.Publish(&handshakev1.RoutesResponse{
+		Complete: true, Groups: []byte(`{"items":[{"metadata":{"name":"one.org"},"versions":[{"version":"v1","freshness":"Current"}]}]}`),
+	})
+	l.Reach(tier.Prepared)
+	if err := feed.follow(t.Context(), e.wait("what is served", handshake.Complete)); err != nil {
+		t.Error(err)
+	}
+	wantFreshness(t, "as it was told", document(), freshness{"one.org/v1": current})
 }
 
 func TestADocumentThatCameAlongIsNotAskedFor(t *testing.T) {

@@ -64,12 +64,17 @@ func newExtensions(t *testing.T, handler http.Handler) *extensions {
 	return e
 }
 
-// seenBy returns the delegate of a process of the named tier.
-func (e *extensions) seenBy(name tier.Name) *Delegate {
+// seenBy returns the delegate of a process of the named tier, behind the
+// aggregator.
+func (e *extensions) seenBy(name tier.Name) *Delegate { return e.seenIn(tier.Aggregator, name) }
+
+// seenIn returns the delegate of a process of the named tier in a chain with the
+// given head.
+func (e *extensions) seenIn(head, name tier.Name) *Delegate {
 	e.t.Helper()
 	at := wiring.Endpoint{Hop: e.listener.Addr().String(), Handshake: e.handshake.Addr().String()}
 	p := &process.Process{Wiring: &wiring.Wiring{
-		Tier: name, PKI: e.paths.Internal(name), Tiers: map[tier.Name]wiring.Endpoint{tier.Extensions: at},
+		Tier: name, Head: head, PKI: e.paths.Internal(name), Tiers: map[tier.Name]wiring.Endpoint{tier.Extensions: at},
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := New(ctx, p, tier.Extensions, time.Minute)
