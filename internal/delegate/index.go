@@ -26,7 +26,6 @@ import (
 // own description counts even so.
 func OpenAPI(here http.Handler, ours func(path string) bool, delegates ...*Delegate) http.Handler {
 	v2, v3 := newMerged(here, delegates), &index{here: here, ours: ours, delegates: delegates}
-	documents := instrumented(v3.document)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case r.URL.Path == openAPIV2:
@@ -34,7 +33,7 @@ func OpenAPI(here http.Handler, ours func(path string) bool, delegates ...*Deleg
 		case r.URL.Path == openAPIV3:
 			v3.root(w, r)
 		case strings.HasPrefix(r.URL.Path, openAPIV3+"/"):
-			documents(w, r)
+			v3.document(w, r)
 		default:
 			here.ServeHTTP(w, r)
 		}
@@ -75,22 +74,43 @@ func (i *index) root(w http.ResponseWriter, r *http.Request) {
 // document sends the request to who lists the document. A delegate is asked only
 // when those before it do not list it: one that hangs costs nobody else's
 // documents any time.
+//
+// The server of this process counts every request that it gets, so it is sent
+// those only that it answers: it is not asked for its list first.
 func (i *index) document(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(r.URL.Path, openAPIV3+"/")
-	if _, listed := i.own(r)[path]; listed && i.ours(path) {
-		i.here.ServeHTTP(w, r)
-		return
+	path, missing := strings.TrimPrefix(r.URL.Path, openAPIV3+"/"), i.here
+	if i.ours(path) {
+		answer := responsewriter.NewInMemoryResponseWriter()
+		i.here.ServeHTTP(answer, r)
+		if answer.RespCode() != http.StatusNotFound {
+			give(w, answer)
+			return
+		}
+		missing = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { give(w, answer) })
 	}
 	for _, d := range i.delegates {
 		d.openAPI.v3.refresh(r.Context())
 		if _, listed := d.openAPI.v3.list()[path]; listed {
-			d.Judged().ServeHTTP(w, r)
+			counted(d.Judged())(w, r)
 			return
 		}
 	}
 	if !i.unavailable(w, r) {
-		i.here.ServeHTTP(w, r) // its own, or a 404
+		missing.ServeHTTP(w, r) // this server's own, or a 404
 	}
+}
+
+// answered is an answer in memory.
+type answered interface {
+	Header() http.Header
+	RespCode() int
+	Data() []byte
+}
+
+func give(w http.ResponseWriter, a answered) {
+	maps.Copy(w.Header(), a.Header())
+	w.WriteHeader(a.RespCode())
+	_, _ = w.Write(a.Data())
 }
 
 // unavailable answers 503 if core has never told what it lists: what is missing
@@ -138,7 +158,8 @@ func read(body []byte) paths {
 	return root.Paths
 }
 
-// instrumented counts requests as upstream's aggregator would.
-func instrumented(handler http.HandlerFunc) http.HandlerFunc {
-	return metrics.InstrumentHandlerFunc(http.MethodGet, "", "", "", "openapi/v3/", "", "", false, "", handler)
+// counted counts the requests for documents as upstream's aggregator would; what
+// it serves itself it has counted.
+func counted(handler http.Handler) http.HandlerFunc {
+	return metrics.InstrumentHandlerFunc(http.MethodGet, "", "", "", "openapi/v3/", "", "", false, "", handler.ServeHTTP)
 }

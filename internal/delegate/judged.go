@@ -3,7 +3,6 @@ package delegate
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,9 +74,7 @@ func inMemory(handler http.Handler) http.Handler {
 			responsewriters.InternalError(w, r, err)
 			return
 		}
-		maps.Copy(w.Header(), answer.Header())
-		w.WriteHeader(answer.RespCode())
-		_, _ = w.Write(answer.Data())
+		give(w, answer)
 	})
 }
 

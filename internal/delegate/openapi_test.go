@@ -247,6 +247,31 @@ func TestADocumentIsServedByWhoListsIt(t *testing.T) {
 	}
 }
 
+// The server of this process counts what it is asked for.
+func TestThisProcessIsAskedWhatItAnswersAlone(t *testing.T) {
+	of := &tells{}
+	e := newExtensions(t, of)
+	e.prepared(e.live("first"))
+	of.say(openAPIV3, listing(t, "apis/there.org/v1"))
+	of.say(openAPIV3+"/apis/there.org/v1", "there")
+	here := newHere(t, "apis/ours.org/v1", "apis/here.org/v1")
+	here.say(openAPIV3+"/apis/ours.org/v1", "here")
+	here.say(openAPIV3+"/apis/here.org/v1", "here")
+	asked := 0
+	whole := OpenAPI(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		here.ServeHTTP(w, r)
+	}), func(path string) bool { return strings.HasPrefix(path, "apis/ours") }, e.Delegate)
+	for path, want := range map[string]int{
+		"": 1, "/apis/ours.org/v1": 1, "/apis/ours.org/v2": 1, "/apis/here.org/v1": 1, "/apis/nobody.org/v1": 1, "/apis/there.org/v1": 0,
+	} {
+		asked = 0
+		if call(whole, asJane(openAPIV3+path)); asked != want {
+			t.Errorf("%s is asked for %d times, not %d", openAPIV3+path, asked, want)
+		}
+	}
+}
+
 // What is missing from the list of a core that was never heard is not gone.
 func TestWithoutCoresListNothingIsSaidNotToExist(t *testing.T) {
 	of := &tells{}
