@@ -58,6 +58,7 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		TLS:         cfg,
 		Available:   client.Available,
 		LongRunning: longRunning,
+		Once:        proxied,
 		Timeout:     timeout + timeoutSlack,
 		ErrorWriter: serving.WriteError,
 	})
@@ -91,6 +92,13 @@ func (d *Delegate) Await(ctx context.Context, stage tier.Stage, deadline time.Ti
 func longRunning(r *http.Request) bool {
 	info, ok := request.RequestInfoFrom(r.Context())
 	return ok && serving.LongRunning(r, info)
+}
+
+// proxied tells whether the delegate passes the request on to a server of the
+// user's, which sees it as often as it is sent.
+func proxied(r *http.Request) bool {
+	info, ok := request.RequestInfoFrom(r.Context())
+	return ok && (info.Subresource == "proxy" || info.Verb == "proxy")
 }
 
 // ServeHTTP forwards a request that carries its identity already.

@@ -50,11 +50,9 @@ func (x *exchange) receive(c *conn) (*answer, error) {
 		case a.status >= 200:
 			a.early = x.sender.early()
 			return a, nil
-		case a.status == http.StatusContinue:
+		case a.status == http.StatusContinue && x.head.waits && x.sender.done == nil:
 			// Reading the body makes our own server ask the client for it.
-			if x.head.waits && x.sender.done == nil {
-				x.startSender()
-			}
+			x.startSender()
 		default:
 			if err := x.inform(a); err != nil {
 				return nil, err

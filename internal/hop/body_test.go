@@ -176,6 +176,27 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
+// Whom the delegate is a proxy to may ask for the body as well, or say that it
+// goes on though nobody asked.
+func TestContinueOfTheDelegatePassesThrough(t *testing.T) {
+	for _, expect := range []string{"", "Expect: 100-continue\r\n"} {
+		s := startScripted(t, func(c *tls.Conn, n int) {
+			r := bufio.NewReader(c)
+			req := readRequest(t, r)
+			io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
+			io.Copy(io.Discard, req.Body)
+			io.WriteString(c, "HTTP/1.1 100 Continue\r\nX-From: behind\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			io.Copy(io.Discard, c)
+		})
+		c := s.front(t, nil).dial(t)
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n"+expect+"\r\nbody")
+		said := string(must(io.ReadAll(c)))
+		if strings.Count(said, "HTTP/1.1 100 Continue\r\n") != 2 || !strings.Contains(said, "X-From: behind\r\n\r\nHTTP/1.1 200 OK") {
+			t.Errorf("%q: got %q", expect, said)
+		}
+	}
+}
+
 func TestInformationalAnswersPassThrough(t *testing.T) {
 	hints := func(w http.ResponseWriter, r *http.Request) {
 		for i := range 3 {

@@ -16,6 +16,14 @@ func (x *exchange) deliver(c *conn, a *answer) error {
 	if err := x.guard.begin(); err != nil {
 		return err
 	}
+	if x.head.upgrade && a.value("Audit-Id") == "" {
+		// Every answer of a tier has one: this is from a server that the delegate
+		// handed the connection over to, and as with one that does switch
+		// protocols, nothing of ours belongs in it.
+		h := x.w.Header()
+		clear(h)
+		h["Date"] = nil
+	}
 	setFields(x.w.Header(), a)
 	if a.early && x.r.ProtoMajor == 1 {
 		// What is left of the body must not be taken for the next request.

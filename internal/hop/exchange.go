@@ -62,11 +62,17 @@ func (x *exchange) attempt(again bool) error {
 		return x.judge(evidence{
 			answered: c.received.Load() > 0,
 			sent:     c.sent(),
-			harmless: x.head.harmless(),
+			harmless: x.harmless(),
 			final:    again || x.sender.consumed(),
 		}, err)
 	}
 	return nil
+}
+
+// harmless tells whether the request may happen twice.
+func (x *exchange) harmless() bool {
+	once := x.forwarder.config.Once
+	return x.head.read() && (once == nil || !once(x.r))
 }
 
 // connect finds a connection; the guard cuts this too.

@@ -30,6 +30,9 @@ type ForwarderConfig struct {
 	// LongRunning tells which requests have no bound on their duration. Nil
 	// means none of them.
 	LongRunning func(*http.Request) bool
+	// Once tells which reads must not happen twice, because the delegate hands
+	// them on to somebody who may count them. Nil means none of them.
+	Once func(*http.Request) bool
 	// Timeout bounds the other requests from the first byte to the last. Zero
 	// means no bound.
 	Timeout time.Duration

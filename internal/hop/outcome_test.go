@@ -142,6 +142,18 @@ func TestLostReadIsUnavailableAfterTwo(t *testing.T) {
 	})
 }
 
+func TestLostReadIsNotSentAgainWhereItCounts(t *testing.T) {
+	s := startScripted(t, lostAfter(t, ""))
+	f := s.front(t, func(c *ForwarderConfig) { c.Once = func(r *http.Request) bool { return r.URL.Path == "/once" } })
+	c := f.http1()
+	c.Transport.(*http.Transport).DisableKeepAlives = true // it would send it again itself
+	resp, err := c.Get(f.URL + "/once")
+	wantBroken(t, resp, err)
+	if n := s.count.Load(); n != 1 {
+		t.Errorf("sent %d times", n)
+	}
+}
+
 func TestLostUpgradeIsNotSentAgain(t *testing.T) {
 	s := startScripted(t, lostAfter(t, ""))
 	f := s.front(t, nil)

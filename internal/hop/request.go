@@ -68,11 +68,12 @@ func checkField(key string, values []string) error {
 	return nil
 }
 
-// setTarget takes the request target as the client wrote it. A space, which
-// HTTP/2 lets through, is the one byte that is rewritten.
+// setTarget takes the request target as the client wrote it, be it a path or
+// a whole URL, which core tells those it proxies to. A space, which HTTP/2 lets
+// through, is the one byte that is rewritten.
 func (h *head) setTarget() error {
 	t := h.r.RequestURI
-	if !strings.HasPrefix(t, "/") && h.r.Method != http.MethodConnect && t != "*" {
+	if !strings.HasPrefix(t, "/") && h.r.Method != http.MethodConnect && t != "*" && h.r.URL.Host == "" {
 		t = h.r.URL.EscapedPath()
 		if !strings.HasPrefix(t, "/") {
 			t = "/" + t
@@ -146,9 +147,9 @@ func (h *head) setOptions() {
 // ownOptions are the connection options that are about one connection only.
 var ownOptions = []string{"close", "keep-alive", "upgrade", "te"}
 
-// harmless tells whether the request may happen twice. An upgrade may not: it
-// is how commands are executed.
-func (h *head) harmless() bool {
+// read tells whether the request only reads. An upgrade does not: it is how
+// commands are executed.
+func (h *head) read() bool {
 	return (h.r.Method == http.MethodGet || h.r.Method == http.MethodHead) && !h.upgrade
 }
 
@@ -173,23 +174,29 @@ func (h *head) write(w *bufio.Writer) {
 }
 
 func (h *head) writeConnection(w *bufio.Writer) {
-	options := h.options
-	if h.upgrade {
-		options = append([]string{"Upgrade"}, options...)
-		for _, v := range h.r.Header["Upgrade"] {
-			writeField(w, "Upgrade", v)
-		}
+	if h.waits {
+		writeField(w, "Expect", "100-continue")
 	}
-	if len(options) > 0 {
-		writeField(w, "Connection", strings.Join(options, ", "))
+	if h.upgrade {
+		// The connection is being handed over, and with it what is said of it.
+		for _, key := range handedOver {
+			for _, v := range h.r.Header[key] {
+				writeField(w, key, v)
+			}
+		}
+		return
+	}
+	if len(h.options) > 0 {
+		writeField(w, "Connection", strings.Join(h.options, ", "))
 	}
 	if te := h.r.Header["Te"]; len(te) > 0 && httpguts.HeaderValuesContainsToken(te, "trailers") {
 		writeField(w, "Te", "trailers")
 	}
-	if h.waits {
-		writeField(w, "Expect", "100-continue")
-	}
 }
+
+// handedOver are the headers of a connection that go along with an upgrade: core
+// passes them on to where it leads.
+var handedOver = []string{"Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "Te"}
 
 func (h *head) writeFraming(w *bufio.Writer) {
 	switch {

@@ -46,12 +46,13 @@ func TestTargetIsCarriedByteForByte(t *testing.T) {
 	}
 }
 
-func TestAbsoluteTargetBecomesItsPath(t *testing.T) {
+func TestAbsoluteTargetIsCarriedAndOthersBecomeTheirPath(t *testing.T) {
 	for raw, want := range map[string]string{
-		"http://x/a%2Fb?c=&d": "/a%2Fb?c=&d",
-		"http://x":            "/",
-		"http://x?":           "/?",
-		"http://x?a":          "/?a",
+		"http://x/a%2Fb?c=&d": "http://x/a%2Fb?c=&d",
+		"HTTPS://x:1":         "HTTPS://x:1",
+		"http://x?a":          "http://x?a",
+		"http:a?b":            "/?b",
+		"":                    "/",
 	} {
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -145,8 +146,10 @@ func TestConnectionHeaders(t *testing.T) {
 		proto  int
 		want   string
 	}{
-		"own options go":       {http.Header{"Connection": {"close, keep-alive, TE"}, "Keep-Alive": {"5"}, "Proxy-Connection": {"x"}}, 1, ""},
-		"upgrade":              {http.Header{"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"SPDY/3.1"}}, 1, "Upgrade: SPDY/3.1\r\nConnection: Upgrade\r\n"},
+		"own options go": {http.Header{"Connection": {"close, keep-alive, TE"}, "Keep-Alive": {"5"}, "Proxy-Connection": {"x"}}, 1, ""},
+		"upgrade":        {http.Header{"Connection": {"keep-alive, Upgrade"}, "Upgrade": {"SPDY/3.1"}}, 1, "Connection: keep-alive, Upgrade\r\nUpgrade: SPDY/3.1\r\n"},
+		"upgrade and more": {http.Header{"Connection": {"X-A", "upgrade"}, "Upgrade": {"a", "b"}, "Keep-Alive": {"5"}, "X-A": {"1"}}, 1,
+			"X-A: 1\r\nConnection: X-A\r\nConnection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\nKeep-Alive: 5\r\n"},
 		"upgrade unannounced":  {http.Header{"Upgrade": {"SPDY/3.1"}}, 1, ""},
 		"upgrade without name": {http.Header{"Connection": {"Upgrade"}}, 1, ""},
 		"upgrade over HTTP/2":  {http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}}, 2, ""},

@@ -19,7 +19,7 @@ import (
 // exec and port-forward do, and says something at once.
 func switching(t *testing.T, use func(c net.Conn, r *bufio.Reader)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Connection") != "Upgrade" || r.Header.Get("Upgrade") != "SPDY/3.1" {
+		if r.Header.Get("Connection") != "keep-alive, Upgrade" || r.Header.Get("Upgrade") != "SPDY/3.1" {
 			t.Errorf("the upgrade arrived as %v", r.Header)
 		}
 		c, rw, err := http.NewResponseController(w).Hijack()
@@ -199,6 +199,39 @@ func TestUpgradeSaysWhatTheDelegateSaid(t *testing.T) {
 	want := http.Header{"Connection": {"Upgrade"}, "Upgrade": {"SPDY/3.1"}, "X-Stream-Protocol-Version": {"v4"}}
 	if diff := cmp.Diff(want, resp.Header); diff != "" {
 		t.Errorf("(- the delegate, + the front)\n%s", diff)
+	}
+}
+
+// Whoever is behind the delegate may refuse to switch; what it says of that
+// comes as it is, too. An answer of the delegate's own is an ordinary one.
+func TestRefusedUpgradeSaysWhatWasSaidBehind(t *testing.T) {
+	for name, c := range map[string]struct {
+		header http.Header
+		ours   bool
+	}{
+		"behind":   {http.Header{"X-Behind": {"1"}}, false},
+		"delegate": {http.Header{"Audit-Id": {"delegate"}}, true},
+	} {
+		f := startStampedChain(t, func(w http.ResponseWriter, r *http.Request) {
+			for key, values := range c.header {
+				w.Header()[key] = values
+			}
+			w.WriteHeader(http.StatusTeapot)
+		})
+		conn := f.dial(t)
+		io.WriteString(conn, upgradeRequest)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ours := resp.Header["Cache-Control"]; ours != c.ours || resp.StatusCode != http.StatusTeapot {
+			t.Errorf("%s: %d %v", name, resp.StatusCode, resp.Header)
+		}
+		for key, values := range c.header {
+			if got := resp.Header.Get(key); got != values[0] {
+				t.Errorf("%s: %s is %q", name, key, got)
+			}
+		}
 	}
 }
 

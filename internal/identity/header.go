@@ -27,6 +27,8 @@ type Identity struct {
 	ReceivedAt time.Time
 	// Judged tells that the sender audited, queued and authorized the request.
 	Judged bool
+	// AuditID is that of the request's audit events; empty if the sender made none.
+	AuditID string
 	// AuditAnnotations are what authentication had to say to the audit log.
 	AuditAnnotations map[string]string
 }
@@ -38,6 +40,7 @@ func Stamp(h http.Header, id Identity) error {
 		ClientAddress: []byte(id.ClientAddress),
 		ReceivedAt:    id.ReceivedAt.UnixNano(),
 		Judged:        id.Judged,
+		AuditId:       []byte(id.AuditID),
 
 		AuditAnnotations: id.AuditAnnotations,
 	})
@@ -71,6 +74,7 @@ func Parse(h http.Header) (Identity, error) {
 		ClientAddress: string(m.GetClientAddress()),
 		ReceivedAt:    time.Unix(0, m.GetReceivedAt()),
 		Judged:        m.GetJudged(),
+		AuditID:       string(m.GetAuditId()),
 
 		AuditAnnotations: m.GetAuditAnnotations(),
 	}, nil

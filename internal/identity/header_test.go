@@ -19,7 +19,7 @@ func TestEveryByteOfTheUserSurvives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := http.Header{}
-			want := Identity{User: u, ClientAddress: "[::1]:4711", ReceivedAt: time.Unix(5, 6)}
+			want := Identity{User: u, ClientAddress: "[::1]:4711", ReceivedAt: time.Unix(5, 6), AuditID: "an ID \xff"}
 			if err := Stamp(h, want); err != nil {
 				t.Fatal(err)
 			}

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
@@ -98,11 +97,8 @@ func afterDelay(c *genericapiserver.Config) shutdown {
 }
 
 // stamp writes who asks, from where, and under which audit ID onto the request.
-// The Audit-ID is the one the head told the client, so that events of all tiers
-// meet under it.
 func stamp(forward http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
 		id, err := Asking(r)
 		if err == nil {
 			err = identity.Stamp(r.Header, id)
@@ -111,14 +107,12 @@ func stamp(forward http.Handler) http.Handler {
 			responsewriters.InternalError(w, r, err)
 			return
 		}
-		if id, ok := audit.AuditIDFrom(ctx); ok {
-			r.Header.Set(auditinternal.HeaderAuditID, string(id))
-		}
 		forward.ServeHTTP(w, r)
 	})
 }
 
-// Asking returns the identity of an authenticated request.
+// Asking returns the identity of an authenticated request. The audit ID is the
+// one that the client was told, so that events of all tiers meet under it.
 func Asking(r *http.Request) (identity.Identity, error) {
 	ctx := r.Context()
 	u, ok := request.UserFrom(ctx)
@@ -129,6 +123,9 @@ func Asking(r *http.Request) (identity.Identity, error) {
 	id := identity.Identity{User: u, ClientAddress: r.RemoteAddr, ReceivedAt: received}
 	if ac := audit.AuditContextFrom(ctx); ac != nil {
 		id.AuditAnnotations = ac.GetEventAnnotations()
+	}
+	if told, ok := audit.AuditIDFrom(ctx); ok {
+		id.AuditID = string(told)
 	}
 	return id, nil
 }

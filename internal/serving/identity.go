@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
+	auditinternal "k8s.io/apiserver/pkg/apis/audit"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -14,16 +15,23 @@ import (
 	"triptych.dev/triptych/internal/identity"
 )
 
-// callerKey is the context key of the identity of a request that came in over
-// an inner listener.
+// callerKey is the context key of the caller of a request that came in over an
+// inner listener.
 type callerKey struct{}
+
+// caller is who is behind such a request.
+type caller struct {
+	identity.Identity
+	// auditIDs are what the client itself said of an audit ID.
+	auditIDs []string
+}
 
 // CallerFrom returns who is behind a request that came in over an inner
 // listener; ok is false for any other, and for a delegated request that names
 // nobody.
 func CallerFrom(ctx context.Context) (id identity.Identity, ok bool) {
-	id, ok = ctx.Value(callerKey{}).(identity.Identity)
-	return id, ok
+	c, ok := ctx.Value(callerKey{}).(caller)
+	return c.Identity, ok
 }
 
 // WithIdentity is the outermost filter of every tier. What a delegation
@@ -45,8 +53,12 @@ func WithIdentity(handler http.Handler) http.Handler {
 			handler.ServeHTTP(w, r) // the authenticator finds no caller: 401, audited
 			return
 		}
-		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, id))
+		c := caller{Identity: id, auditIDs: r.Header[headerAuditID]}
+		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
 		r.RemoteAddr = id.ClientAddress
+		if id.AuditID != "" && !id.Judged {
+			r.Header[headerAuditID] = []string{id.AuditID}
+		}
 		handler.ServeHTTP(w, r)
 	})
 }
@@ -72,13 +84,23 @@ func OfTier(ctx context.Context) bool {
 	return ok && id.User == selfUser
 }
 
+// headerAuditID is where upstream's chain looks for the ID of a request.
+var headerAuditID = http.CanonicalHeaderKey(auditinternal.HeaderAuditID)
+
 // InnerAuthenticator authenticates what came in over an inner listener by what
-// WithIdentity found, and nothing else.
+// WithIdentity found, and nothing else. By now upstream's chain has taken the
+// audit ID; what comes later, a proxy among it, sees the client's own headers.
 var InnerAuthenticator authenticator.RequestFunc = func(r *http.Request) (*authenticator.Response, bool, error) {
-	id, ok := CallerFrom(r.Context())
+	c, ok := r.Context().Value(callerKey{}).(caller)
 	if !ok {
 		return nil, false, nil
 	}
-	audit.AddAuditAnnotationsMap(r.Context(), id.AuditAnnotations)
-	return &authenticator.Response{User: id.User}, true, nil
+	if c.AuditID != "" {
+		delete(r.Header, headerAuditID)
+		if c.auditIDs != nil {
+			r.Header[headerAuditID] = c.auditIDs
+		}
+	}
+	audit.AddAuditAnnotationsMap(r.Context(), c.AuditAnnotations)
+	return &authenticator.Response{User: c.User}, true, nil
 }

@@ -68,6 +68,25 @@ func TestADelegatedRequestLooksAsIfTheClientHadConnectedHere(t *testing.T) {
 	}
 }
 
+// Events are under the ID that the head told the client, and whoever core is a
+// proxy to sees what the client itself said of it.
+func TestTheAuditIDIsTheHeadsAndItsHeaderTheClients(t *testing.T) {
+	for _, said := range [][]string{nil, {""}, {"chosen"}, {"one", "two"}} {
+		tier, got := served(t)
+		header := stamped(t, identity.Identity{User: &user.DefaultInfo{Name: "jane"}, AuditID: "told"})
+		if said != nil {
+			header[headerAuditID] = said
+		}
+		resp, _ := tier.get(headDelegates, "/api/v1/pods", header)
+		if id := resp.Header.Get(headerAuditID); id != "told" {
+			t.Errorf("the ID is %q", id)
+		}
+		if seen := got.header[headerAuditID]; !slices.Equal(seen, said) {
+			t.Errorf("the client said %q, handlers see %q", said, seen)
+		}
+	}
+}
+
 func TestADelegatedRequestThatNamesNobodyIsUnauthorized(t *testing.T) {
 	good := stamped(t, identity.Identity{User: &user.DefaultInfo{Name: "jane"}})
 	for name, header := range map[string]http.Header{

@@ -146,5 +146,5 @@ func stamped(t *testing.T, id identity.Identity) http.Header {
 
 // from returns ctx as WithIdentity leaves it.
 func from(ctx context.Context, id identity.Identity) context.Context {
-	return context.WithValue(ctx, callerKey{}, id)
+	return context.WithValue(ctx, callerKey{}, caller{Identity: id})
 }

@@ -163,8 +163,11 @@ type Identity struct {
 	// What authentication had to say to the audit log; the event is written where
 	// the request is served.
 	AuditAnnotations map[string]string `protobuf:"bytes,5,rep,name=audit_annotations,json=auditAnnotations,proto3" json:"audit_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The ID of the request's audit events, which the head told the client. It is
+	// no header: where core is a proxy, those behind it would see that.
+	AuditId       []byte `protobuf:"bytes,6,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Identity) Reset() {
@@ -232,6 +235,13 @@ func (x *Identity) GetAuditAnnotations() map[string]string {
 	return nil
 }
 
+func (x *Identity) GetAuditId() []byte {
+	if x != nil {
+		return x.AuditId
+	}
+	return nil
+}
+
 var File_internal_identity_identityv1_identity_proto protoreflect.FileDescriptor
 
 const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
@@ -244,14 +254,15 @@ const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
 	"\x05extra\x18\x04 \x03(\v2\x1b.triptych.identity.v1.ExtraR\x05extra\"1\n" +
 	"\x05Extra\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06values\"\xc2\x02\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\xdd\x02\n" +
 	"\bIdentity\x12.\n" +
 	"\x04user\x18\x01 \x01(\v2\x1a.triptych.identity.v1.UserR\x04user\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\fR\rclientAddress\x12\x1f\n" +
 	"\vreceived_at\x18\x03 \x01(\x03R\n" +
 	"receivedAt\x12\x16\n" +
 	"\x06judged\x18\x04 \x01(\bR\x06judged\x12a\n" +
-	"\x11audit_annotations\x18\x05 \x03(\v24.triptych.identity.v1.Identity.AuditAnnotationsEntryR\x10auditAnnotations\x1aC\n" +
+	"\x11audit_annotations\x18\x05 \x03(\v24.triptych.identity.v1.Identity.AuditAnnotationsEntryR\x10auditAnnotations\x12\x19\n" +
+	"\baudit_id\x18\x06 \x01(\fR\aauditId\x1aC\n" +
 	"\x15AuditAnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B4Z2triptych.dev/triptych/internal/identity/identityv1b\x06proto3"
