@@ -57,7 +57,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {
 		return nil, nil, err
 	}
-	if err := o.Audit.ApplyTo(c); err != nil {
+	if err := serving.ApplyAudit(p, o.Audit, c); err != nil {
 		return nil, nil, err
 	}
 	whole := p.ClientConfig(tier.Aggregator)

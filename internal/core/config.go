@@ -49,7 +49,7 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := addJudgement(base, completed); err != nil {
+	if err := addJudgement(p, base, completed); err != nil {
 		return nil, nil, err
 	}
 	config, _, _, err := app.CreateKubeAPIServerConfig(completed, base.Config, base.Informers, storage)
@@ -85,7 +85,7 @@ func addStorage(c *genericapiserver.Config, completed kubeoptions.CompletedOptio
 // addJudgement configures authentication, authorization and audit. The
 // authenticator is for tokens, which the head asks about, and for TokenReview:
 // requests come over the hop and are authenticated there.
-func addJudgement(base *serving.Base, completed kubeoptions.CompletedOptions) error {
+func addJudgement(p *process.Process, base *serving.Base, completed kubeoptions.CompletedOptions) error {
 	c := base.Config
 	ctx := wait.ContextForChannel(c.DrainedNotify())
 	err := completed.Authentication.ApplyTo(ctx, &c.Authentication, c.SecureServing, c.EgressSelector,
@@ -102,5 +102,5 @@ func addJudgement(base *serving.Base, completed kubeoptions.CompletedOptions) er
 	if !rbac {
 		c.DisabledPostStartHooks.Insert(rbacrest.PostStartHookName)
 	}
-	return completed.Audit.ApplyTo(c)
+	return serving.ApplyAudit(p, completed.Audit, c)
 }

@@ -43,7 +43,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {
 		return nil, err
 	}
-	if err := o.Audit.ApplyTo(c); err != nil {
+	if err := serving.ApplyAudit(p, o.Audit, c); err != nil {
 		return nil, err
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.

@@ -57,7 +57,7 @@ func (s *setup) tier(name tier.Name) (launch, watcher, error) {
 		Files: s.sockets.files(name), Log: s.logs[string(name)],
 	}
 	address := s.sockets.handshake[name].address.String()
-	return forked(s.forker, spec), observe.Tier(name, address, cfg), nil
+	return forked(s.forker, spec, s.connections()...), observe.Tier(name, address, cfg), nil
 }
 
 func (s *setup) given(name tier.Name) options.Given {

@@ -2,6 +2,8 @@ package supervisor
 
 import (
 	"context"
+	"os"
+	"slices"
 	"syscall"
 
 	"triptych.dev/triptych/internal/supervisor/child"
@@ -24,9 +26,23 @@ type (
 	watcher func(ctx context.Context, sink observe.Sink)
 )
 
-// forked returns how processes of spec are started.
-func forked(f *child.Forker, spec child.Spec) launch {
+// connect returns what a new process is to inherit on top of its spec.
+type connect func() (*os.File, error)
+
+// forked returns how processes of spec are started, each with connections of its
+// own.
+func forked(f *child.Forker, spec child.Spec, connections ...connect) launch {
 	return func() (running, error) {
+		spec := spec
+		spec.Files = slices.Clone(spec.Files)
+		for _, connect := range connections {
+			file, err := connect()
+			if err != nil {
+				return nil, err
+			}
+			defer file.Close()
+			spec.Files = append(spec.Files, file)
+		}
 		p, err := f.Start(spec)
 		if err != nil {
 			return nil, err

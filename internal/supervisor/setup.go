@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"triptych.dev/triptych/internal/auditlog"
 	"triptych.dev/triptych/internal/datadir"
 	"triptych.dev/triptych/internal/etcd"
 	"triptych.dev/triptych/internal/pki"
@@ -41,6 +42,7 @@ type setup struct {
 	etcdAddress string // empty with an etcd of the user's
 	forker      *child.Forker
 	logs        map[string]*child.Log
+	auditLog    *auditlog.Log // nil if there is none
 
 	undo []func()
 }
@@ -51,7 +53,7 @@ func prepare(o *options.Options, executable string, environ []string) (*setup, e
 		options: o, head: o.Head(environ), executable: executable,
 		environ: child.Environment(environ), logs: map[string]*child.Log{},
 	}
-	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs}
+	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs, s.openAuditLog}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			s.close()
@@ -168,6 +170,7 @@ func (s *setup) wiring(name tier.Name) wiring.Wiring {
 		Head:          s.head,
 		Listen:        s.sockets.listen(name, child.FirstFD),
 		Lifeline:      child.LifelineFD,
+		AuditLog:      s.auditLogFD(name),
 		PKI:           s.pki.Internal(name),
 		Tiers:         s.sockets.endpoints(),
 		PublicAddress: net.JoinHostPort(s.advertise.String(), strconv.Itoa(s.sockets.public.address.Port)),

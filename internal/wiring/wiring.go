@@ -36,6 +36,9 @@ type Wiring struct {
 	// whose write end the supervisor holds: end of file means the supervisor is
 	// gone, and so must this process be. Zero is no lifeline.
 	Lifeline int `json:"lifeline,omitempty"`
+	// AuditLog is the number of an inherited descriptor, a connection to the audit
+	// log. With zero the process writes --audit-log-path itself.
+	AuditLog int `json:"auditLog,omitempty"`
 	// PKI are the internal certificates of this process.
 	PKI PKI `json:"pki"`
 	// Tiers tells where every tier up to the head is.

@@ -13,7 +13,7 @@ const module = "triptych.dev/triptych"
 // imported by.
 var layers = [][]string{
 	// The vocabulary.
-	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services"},
+	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services", "internal/auditlog"},
 	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable"},
 	// What tiers say to one another, and how.
 	{"internal/handshake", "internal/hop", "internal/router", "internal/pki", "internal/authorization"},

@@ -1,0 +1,61 @@
+package supervisor
+
+import (
+	"fmt"
+	"strconv"
+
+	"triptych.dev/triptych/internal/auditlog"
+	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/supervisor/child"
+	"triptych.dev/triptych/internal/tier"
+)
+
+const auditLogPath = "audit-log-path"
+
+// openAuditLog opens the one log of all tiers, if there is to be one.
+func (s *setup) openAuditLog() error {
+	o, err := s.auditLogOptions()
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	if o.Path == "" {
+		return nil
+	}
+	if s.auditLog, err = auditlog.Open(o); err != nil {
+		return process.ConfigurationError{Err: fmt.Errorf("cannot write --%s: %w", auditLogPath, err)}
+	}
+	s.undo = append(s.undo, func() { s.auditLog.Close() })
+	return nil
+}
+
+// auditLogOptions has kube-apiserver's defaults.
+func (s *setup) auditLogOptions() (auditlog.Options, error) {
+	f := s.options.Forwarded
+	o := auditlog.Options{Path: f.Last(auditLogPath), MaxAge: 366, MaxBackups: 100, MaxSize: 100, Compress: f.True("audit-log-compress")}
+	for flag, n := range map[string]*int{"audit-log-maxage": &o.MaxAge, "audit-log-maxbackup": &o.MaxBackups, "audit-log-maxsize": &o.MaxSize} {
+		if !f.Given(flag) {
+			continue
+		}
+		var err error
+		if *n, err = strconv.Atoi(f.Last(flag)); err != nil || *n < 0 {
+			return o, fmt.Errorf("--%s=%s is no number: want 0 or more", flag, f.Last(flag))
+		}
+	}
+	return o, nil
+}
+
+// connections are what each process of a tier inherits behind its sockets.
+func (s *setup) connections() []connect {
+	if s.auditLog == nil {
+		return nil
+	}
+	return []connect{s.auditLog.Connect}
+}
+
+// auditLogFD is the number of the connection in a process of the tier.
+func (s *setup) auditLogFD(name tier.Name) int {
+	if s.options.Forwarded.Last(auditLogPath) == "" {
+		return 0
+	}
+	return child.FirstFD + len(s.sockets.files(name))
+}
