@@ -221,6 +221,7 @@ func (a *aggregation) audited(t *testing.T) {
 			if json.Unmarshal([]byte(line), &e) != nil || string(e.AuditID) != id {
 				continue
 			}
+			delete(e.Annotations, tierAnnotation)
 			found = append(found, plain(fmt.Sprintf("%s %s %s %s by %s of %q extra %v from %v by %s: %v, %v, %v", e.Stage, e.Level, e.Verb, e.RequestURI,
 				e.User.Username, e.User.Groups, e.User.Extra, e.SourceIPs, e.UserAgent, e.ObjectRef, e.ResponseStatus, e.Annotations)))
 		}

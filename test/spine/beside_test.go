@@ -172,7 +172,7 @@ func (b *beside) audited(t *testing.T, got harness.Answer) any {
 	}
 	annotations := map[string]any{}
 	for key, value := range events[0].Annotations {
-		if !strings.HasPrefix(key, "apiserver.latency.k8s.io/") { // of slow requests
+		if !strings.HasPrefix(key, "apiserver.latency.k8s.io/") && key != tierAnnotation { // of slow requests
 			annotations[key] = value
 		}
 	}
