@@ -28,7 +28,7 @@ func (c *command) logs() *cobra.Command {
 		Long: `Print the log of one tier, or of all with their names before each line. TIER is
 ` + join(names) + `. Works whether or not
 a supervisor is running.`,
-		ValidArgs: names,
+		ValidArgsFunction: c.completeRunning(supervisorLog),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,9 +19,12 @@ func (c *command) restart() *cobra.Command {
 		Use:   "restart TIER",
 		Short: "Restart one tier and wait until it is ready again",
 		Long: `Stop one tier gracefully, start it again and wait until it is ready. The others
-go on, and its callers wait. TIER is ` + join(children()) + `.`,
-		ValidArgs: children(),
-		Args:      oneOf(children()),
+go on, and its callers wait. TIER is ` + join(children()) + `,
+as far as the supervisor runs them.`,
+		ValidArgsFunction: c.completeRunning(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			return oneOf(c.running(cmd.Context()))(cmd, args)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client()
 			if err != nil {
@@ -36,7 +40,44 @@ go on, and its callers wait. TIER is ` + join(children()) + `.`,
 	return cmd
 }
 
-// children are the names of what the supervisor runs.
+// askTimeout bounds a question that has an answer good enough without.
+const askTimeout = time.Second
+
+// running are the names of what the supervisor on the data directory runs, or
+// of what one may run if none answers.
+func (c *command) running(ctx context.Context) []string {
+	client, err := c.client()
+	if err != nil {
+		return children()
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := client.Status(ctx)
+	if err != nil {
+		return children()
+	}
+	var names []string
+	for _, t := range s.Tiers {
+		names = append(names, t.Name)
+	}
+	if s.Etcd.Embedded {
+		names = append(names, supervisor.Etcd)
+	}
+	return names
+}
+
+// completeRunning completes one argument, out of what runs and more.
+func (c *command) completeRunning(more ...string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return append(c.running(cmd.Context()), more...), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// children are the names of all that a supervisor may run: with core as the
+// head there is no aggregator, with an etcd of the user's none of ours.
 func children() []string {
 	names := []string{}
 	for _, name := range slices.Backward(tier.Order) {

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"triptych.dev/triptych/internal/control"
+	"triptych.dev/triptych/internal/datadir"
+)
+
+// direct is a supervisor with core as the head and an etcd of the user's.
+type direct struct{}
+
+func (direct) Status() control.Status {
+	return control.Status{Phase: "Ready", Tiers: []control.Tier{{Name: "core"}, {Name: "extensions"}}}
+}
+func (direct) Stop(bool)                             {}
+func (direct) Restart(context.Context, string) error { return nil }
+
+func TestOnlyWhatRunsIsOffered(t *testing.T) {
+	// t.TempDir is too long for a socket in it.
+	root, err := os.MkdirTemp("", "triptych")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	d := datadir.Dir{Root: root}
+	if err := os.MkdirAll(d.Run(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	server, err := control.Listen(d.Control(), direct{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve() }()
+	defer func() {
+		server.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	for command, want := range map[string]string{"restart": "core\nextensions\n:4\n", "logs": "core\nextensions\nsupervisor\n:4\n"} {
+		if out, _, code := execute(t, "__complete", command, "--data-dir", root, ""); code != ExitOK || out != want {
+			t.Errorf("%s: exit code %d, offers %q", command, code, out)
+		}
+	}
+	_, stderr, code := execute(t, "restart", "--data-dir", root, "aggregator")
+	if code != ExitConfiguration || !strings.Contains(stderr, "want one of core, extensions\n") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	if _, stderr, code := execute(t, "restart", "--data-dir", root, "core"); code != ExitOK {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+}
