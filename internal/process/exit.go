@@ -19,6 +19,10 @@ const (
 	ExitConfiguration = 64
 	// ExitOrphaned: the supervisor is gone (EX_SOFTWARE).
 	ExitOrphaned = 70
+	// ExitTerminated: told to stop before it was ever ready, as a shell tells of
+	// SIGTERM. A program that is none of ours ends at once with 0, which the
+	// supervisor does not take for a reason to start it again.
+	ExitTerminated = 143
 )
 
 // ConfigurationError is a mistake in what the process was given.
@@ -42,8 +46,11 @@ func Main(cmd *cobra.Command, args []string, stderr io.Writer) int {
 		}
 	}
 	err := cmd.Execute()
-	if err == nil || errors.Is(err, context.Canceled) {
-		return 0 // only a signal cancels: told to stop while it was starting
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, context.Canceled):
+		return ExitTerminated // only a signal cancels
 	}
 	fmt.Fprintf(stderr, "error: %s: %s\n", cmd.Name(), oneLine(err))
 	if errors.As(err, &ConfigurationError{}) {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,15 +19,16 @@ func TestTheExitCodeTellsWhetherRestartingCanHelp(t *testing.T) {
 		code int
 		says string
 	}{
-		"graceful end":           {code: 0},
-		"failure":                {err: errors.New("disk is full"), code: ExitFailure, says: "disk is full"},
-		"configuration":          {err: misconfigured, code: ExitConfiguration, says: "no such file"},
-		"configuration, wrapped": {err: fmt.Errorf("cannot start: %w", misconfigured), code: ExitConfiguration, says: "cannot start"},
-		"configuration, joined":  {err: errors.Join(errors.New("first"), misconfigured), code: ExitConfiguration, says: "first no such file"},
-		"unknown flag":           {args: []string{"--nonsense"}, code: ExitConfiguration, says: "--nonsense"},
-		"a flag's value":         {args: []string{"--count=many"}, code: ExitConfiguration, says: "--count"},
-		"an argument":            {args: []string{"surplus"}, code: ExitConfiguration, says: "surplus"},
-		"many lines become one":  {err: errors.New("one\ntwo\r\nthree"), code: ExitFailure, says: "one two  three"},
+		"graceful end":              {code: 0},
+		"failure":                   {err: errors.New("disk is full"), code: ExitFailure, says: "disk is full"},
+		"configuration":             {err: misconfigured, code: ExitConfiguration, says: "no such file"},
+		"configuration, wrapped":    {err: fmt.Errorf("cannot start: %w", misconfigured), code: ExitConfiguration, says: "cannot start"},
+		"configuration, joined":     {err: errors.Join(errors.New("first"), misconfigured), code: ExitConfiguration, says: "first no such file"},
+		"told to stop at the start": {err: fmt.Errorf("cannot wait: %w", context.Canceled), code: ExitTerminated},
+		"unknown flag":              {args: []string{"--nonsense"}, code: ExitConfiguration, says: "--nonsense"},
+		"a flag's value":            {args: []string{"--count=many"}, code: ExitConfiguration, says: "--count"},
+		"an argument":               {args: []string{"surplus"}, code: ExitConfiguration, says: "surplus"},
+		"many lines become one":     {err: errors.New("one\ntwo\r\nthree"), code: ExitFailure, says: "one two  three"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := &cobra.Command{Use: "core", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error { return c.err }}

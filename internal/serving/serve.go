@@ -67,7 +67,21 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 
 	err = run(ctx)
 	stop(inner, p)
-	if cause := context.Cause(ctx); err == nil && !errors.Is(cause, context.Canceled) {
+	return outcome(err, context.Cause(ctx), p.WasReady())
+}
+
+// outcome is what a process says of itself whose server ended with err when
+// cause ended its context. Told to stop is no failure once it was ready; before,
+// it must not look like a program that had nothing to do.
+func outcome(err, cause error, wasReady bool) error {
+	told := errors.Is(cause, context.Canceled)
+	switch {
+	case told && (err == nil || errors.Is(err, context.Canceled)):
+		if wasReady {
+			return nil
+		}
+		return cause
+	case err == nil:
 		err = cause
 	}
 	if err != nil {

@@ -197,6 +197,7 @@ func TestEveryTransition(t *testing.T) {
 		{"rejected while stopping", up + "stop", "rejected", Stopping, nil},
 
 		{"a stranger ends well at once", "start spawned", "exit:0", Failed, []string{"disarm", "to failed"}},
+		{"told by somebody else to stop before it said anything", "start spawned", "exit:143", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},
 		{"one of ours ends well before it is ready", "start spawned alive", "exit:0", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},
 
 		{"a late timer when ready", up, "elapsed", Ready, nil},
