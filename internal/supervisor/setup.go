@@ -31,6 +31,7 @@ type setup struct {
 	// executable is the supervisor's own program, which is etcd's too.
 	executable string
 	environ    []string
+	signals    <-chan os.Signal
 
 	dir         datadir.Dir
 	sockets     *sockets
@@ -47,11 +48,14 @@ type setup struct {
 	undo []func()
 }
 
+// errStopped: told to stop before there was anything to stop.
+var errStopped = errors.New("told to stop")
+
 // prepare makes a setup, or an error and nothing.
-func prepare(o *options.Options, executable string, environ []string) (*setup, error) {
+func prepare(o *options.Options, e Environment) (*setup, error) {
 	s := &setup{
-		options: o, head: o.Head(environ), executable: executable,
-		environ: child.Environment(environ), logs: map[string]*child.Log{},
+		options: o, head: o.Head(e.Environ), executable: e.Executable,
+		environ: child.Environment(e.Environ), signals: e.Signals, logs: map[string]*child.Log{},
 	}
 	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs, s.openAuditLog}
 	for _, step := range steps {
@@ -145,7 +149,24 @@ func (s *setup) reachEtcd() error {
 	}
 	o := s.options
 	r := etcd.Remote{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile}
-	return r.Reach(context.Background())
+	return untilSignal(s.signals, r.Reach)
+}
+
+// untilSignal is for a wait before anybody else reads the signals. The one that
+// cuts it short is spent: the caller must stop. All others are left.
+func untilSignal(signals <-chan os.Signal, wait func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	waited := make(chan error, 1)
+	go func() { waited <- wait(ctx) }()
+	select {
+	case err := <-waited:
+		return err
+	case <-signals:
+		cancel()
+		<-waited
+		return errStopped
+	}
 }
 
 func (s *setup) writeWiring() error {

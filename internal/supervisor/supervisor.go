@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,10 @@ type Supervisor struct {
 // process.ConfigurationError where trying again cannot help, a *FailedError
 // where a child could not start, and a *ForcedError where one had to be killed.
 func Run(o *options.Options, e Environment) error {
-	s, err := prepare(o, e.Executable, e.Environ)
+	s, err := prepare(o, e)
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
