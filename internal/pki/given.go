@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -19,8 +20,8 @@ type GivenPair struct {
 // GivenCAs is a bundle of CAs that a flag of the user names.
 type GivenCAs struct {
 	Flag, File string
-	// ForClients demands a CA. Whoever only calls servers may also trust the
-	// certificate of one of them.
+	// ForClients are CAs of clients, among which one that is none is likely a
+	// mistake. Whoever calls servers may well trust the certificate of one of them.
 	ForClients bool
 }
 
@@ -42,6 +43,9 @@ func (e *ensurer) checkGiven() error {
 }
 
 func (e *ensurer) checkGivenPair(p GivenPair) error {
+	if p.CertFlag == p.KeyFlag && (p.Cert == "" || p.Key == "") {
+		return fmt.Errorf("--%s=%s,%s does not name two files: give it a certificate and its key, CERT,KEY", p.CertFlag, p.Cert, p.Key)
+	}
 	if p.Cert == "" && p.Key == "" {
 		return nil
 	}
@@ -104,19 +108,20 @@ func (e *ensurer) checkGivenCAs(g GivenCAs) error {
 	if err != nil {
 		return fmt.Errorf("--%s: %w", g.Flag, err)
 	}
-	var fit []*x509.Certificate
-	for _, c := range bundle {
-		if c.IsCA || !g.ForClients {
-			fit = append(fit, c)
-		}
+	if g.ForClients && !slices.ContainsFunc(bundle, maySign) {
+		e.report.warn("%s holds no CA: --%s lets in only who shows a certificate of that file itself", g.File, g.Flag)
 	}
-	for _, c := range fit {
+	for _, c := range bundle {
 		if !e.time.Before(c.NotBefore) && e.time.Before(c.NotAfter) {
 			return nil
 		}
 	}
-	if len(fit) == 1 && e.time.Before(fit[0].NotBefore) {
-		return e.checkGivenDates(g.Flag, g.File, fit[0])
+	if len(bundle) == 1 && e.time.Before(bundle[0].NotBefore) {
+		return e.checkGivenDates(g.Flag, g.File, bundle[0])
 	}
 	return fmt.Errorf("%s holds no CA that is valid now (%s): give --%s one", g.File, date(e.time), g.Flag)
 }
+
+// maySign tells whether TLS takes what c has signed: before version 3 there was
+// nothing by which a certificate could say that it is a CA.
+func maySign(c *x509.Certificate) bool { return c.IsCA || c.Version < 3 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMistakesInTheFolder(t *testing.T) {
@@ -180,11 +181,21 @@ func TestTheUsersOwnFiles(t *testing.T) {
 			refused: []string{"--kubelet-client-key: ", "does not belong to", "give the key of that certificate"}},
 		"pair, no key": {make: func(f *fixture) { pair(f); f.Pairs[0].Key = "" },
 			refused: []string{"--kubelet-client-key go together"}},
+		"pair of one flag, both empty": {make: func(f *fixture) { f.Pairs = []GivenPair{{CertFlag: "tls-sni-cert-key", KeyFlag: "tls-sni-cert-key"}} },
+			refused: []string{"--tls-sni-cert-key=, does not name two files"}},
+		"pair of one flag, no key": {make: func(f *fixture) {
+			f.Pairs = []GivenPair{{CertFlag: "tls-sni-cert-key", Cert: "a.crt", KeyFlag: "tls-sni-cert-key"}}
+		}, refused: []string{"--tls-sni-cert-key=a.crt, does not name two files"}},
 		"CAs":                         {make: cas},
 		"CAs, a leaf that is trusted": {make: func(f *fixture) { cas(f); f.CAs[0].File = user.APIServer().Cert }},
 		"CAs for clients, a leaf": {make: func(f *fixture) {
 			f.CAs = []GivenCAs{{"requestheader-client-ca-file", user.APIServer().Cert, true}}
-		}, refused: []string{"holds no CA", "--requestheader-client-ca-file"}},
+		}, warned: []string{"holds no CA", "--requestheader-client-ca-file"}},
+		"CAs for clients, of version 1": {make: func(f *fixture) {
+			f.CAs = []GivenCAs{{"requestheader-client-ca-file", f.pki("v1.crt"), true}}
+			f.write(f.pki("v1.crt"), versionOne)
+			f.now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+		}},
 		"CAs, not begun": {make: func(f *fixture) { cas(f); f.now = birth.Add(-day) },
 			refused: []string{"is valid from", "set the clock", "--etcd-cafile"}},
 		"client CA": {make: func(f *fixture) { f.ClientCAFile = user.CA().Cert },
@@ -192,7 +203,7 @@ func TestTheUsersOwnFiles(t *testing.T) {
 		"client CA, expired": {make: func(f *fixture) { f.ClientCAFile = user.CA().Cert; f.now = birth.Add(caLifetime) },
 			refused: []string{"holds no CA that is valid now", "--client-ca-file"}},
 		"client CA, a leaf": {make: func(f *fixture) { f.ClientCAFile = user.APIServer().Cert },
-			refused: []string{"holds no CA"}},
+			warned: []string{"holds no CA", "admin.kubeconfig will be refused"}},
 		"client CA, garbage": {make: func(f *fixture) { f.ClientCAFile = user.CA().Key },
 			refused: []string{"ca.key holds no valid certificate"}},
 	} {
@@ -231,3 +242,15 @@ func TestAClientCAThatHoldsOursIsFine(t *testing.T) {
 		t.Errorf("warnings %q", r.Warnings)
 	}
 }
+
+// versionOne is a CA as they were made before certificates could say so.
+const versionOne = `-----BEGIN CERTIFICATE-----
+MIIBJDCBywIUNxGCVO1m83/4KSg3X3OMt5GfF/4wCgYIKoZIzj0EAwIwFDESMBAG
+A1UEAwwJYW4gb2xkIENBMCAXDTI2MTEyNTEyMzAzNVoYDzIxMjYxMTAxMTIzMDM1
+WjAUMRIwEAYDVQQDDAlhbiBvbGQgQ0EwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AATO8x1w2D9eXP0w+h7ThUjrcGDYEARFpkv3feGD9F6yt02m1bEy8CXD5RhFxKfN
+blpXtDB3sR+5XY3ZSNhDBaK3MAoGCCqGSM49BAMCA0gAMEUCIAiferJ7DVRf6/wR
+ZGFm4zFrA08RE0BtszyzA4eB0FuOAiEAtx5gPcq1uoMgCUBOgaSPg4L6F2Pwt3pu
+pQ6PzQxbmcc=
+-----END CERTIFICATE-----
+`
