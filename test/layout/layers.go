@@ -22,8 +22,8 @@ var layers = [][]string{
 	{"internal/delegate", "internal/admission", "internal/authentication"},
 	// The tiers do not know each other: what one needs of another crosses a hop.
 	{"internal/core", "internal/extensions", "internal/aggregator", "internal/control"},
-	{"internal/supervisor", "internal/flagtable/generate"},
-	{"internal/cli"},
+	{"internal/supervisor"},
+	{"internal/cli", "internal/flagtable/generate"},
 	{"cmd/core", "cmd/extensions", "cmd/aggregator", "cmd/supervisor"},
 }
 

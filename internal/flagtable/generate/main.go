@@ -1,5 +1,6 @@
-// Command generate writes the flag table from the flag sets of the tiers. It
-// links all of them, which the supervisor does not.
+// Command generate writes the flag table, as Go and, of the one that it was built
+// with, as Markdown, from the flag sets of the tiers. It links all of them, which
+// the supervisor does not.
 package main
 
 import (
@@ -20,6 +21,9 @@ func main() {
 	source, err := table()
 	if err == nil {
 		err = os.WriteFile(os.Args[1], source, 0o644)
+	}
+	if err == nil {
+		err = os.WriteFile(os.Args[2], document(), 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
