@@ -16,6 +16,7 @@ import (
 
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/exposition"
 	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/router"
 	"triptych.dev/triptych/internal/serving"
@@ -51,7 +52,9 @@ func (r *routes) chain(clients authenticator.Request, synced func() bool) func(h
 	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
-		apiHandler = delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions)
+		apiHandler = exposition.New(tier.Aggregator, delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions),
+			exposition.Tier{Name: tier.Core, Judged: r.core.Judged()},
+			exposition.Tier{Name: tier.Extensions, Judged: r.extensions.Judged()})
 		r.router = router.New(r.table(), map[tier.Name]http.Handler{
 			tier.Aggregator: r.withWholeAPI(serving.WithKnown(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced)),
 			unknown:         http.HandlerFunc(notYet),

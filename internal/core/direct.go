@@ -11,6 +11,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/exposition"
 	"triptych.dev/triptych/internal/hop"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/process"
@@ -47,6 +48,7 @@ type direct struct {
 func (d *direct) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 	here := *c
 	here.Authentication.Authenticator = eitherWay(c.Authentication.Authenticator)
+	apiHandler = exposition.New(tier.Core, apiHandler, exposition.Tier{Name: tier.Extensions, Judged: d.extensions.Judged()})
 	own := d.withAllGroups(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here))
 	asked := d.router(own, serving.WithDelegation(d.extensions, &here, here.Authentication.Authenticator))
 	health, others := serving.WithKnown(asked, d.rights), serving.WithKnown(asked, d.ready)

@@ -19,6 +19,9 @@ import (
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/metrics"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo" // the metrics of clients, queues and the build,
+	_ "k8s.io/component-base/metrics/prometheus/version"  // which kube-apiserver has too
+	_ "k8s.io/component-base/metrics/prometheus/workqueue"
 	_ "k8s.io/kubernetes/pkg/features" // every tier takes every gate of kube-apiserver
 )
 
@@ -91,5 +94,7 @@ func (o *Options) Activate() error {
 	if err := o.ServerRun.ComponentGlobalsRegistry.Set(); err != nil {
 		return err
 	}
+	utilfeature.DefaultMutableFeatureGate.AddMetrics()
+	o.ServerRun.ComponentGlobalsRegistry.AddMetrics()
 	return logsapi.ValidateAndApply(o.Logs, utilfeature.DefaultFeatureGate)
 }

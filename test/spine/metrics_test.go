@@ -1,0 +1,75 @@
+package spine
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"triptych.dev/triptych/test/harness"
+)
+
+// What Prometheus scrapes from the head are the metrics of every tier.
+func TestTheHeadShowsTheMetricsOfEveryTier(t *testing.T) {
+	c := harness.Shared(t)
+	for _, path := range []string{"/metrics", "/metrics/slis"} {
+		answer := c.Get(t, path)
+		if answer.Code != http.StatusOK {
+			t.Fatalf("%s: %s", path, answer)
+		}
+		for _, tier := range []string{"core", "extensions", "aggregator"} {
+			if !strings.Contains(string(answer.Body), `tier="`+tier+`"`) {
+				t.Errorf("%s has no sample of %s", path, tier)
+			}
+			if line := `triptych_tier_up{tier="` + tier + `"} 1`; path == "/metrics" && !strings.Contains(string(answer.Body), line) {
+				t.Errorf("%s lacks %s", path, line)
+			}
+			if one := c.Get(t, "/debug/tiers/"+tier+path); one.Code != http.StatusOK || strings.Contains(string(one.Body), `tier="`) {
+				t.Errorf("%s alone: %d", tier, one.Code)
+			}
+		}
+	}
+	// What is judged as a path below /debug must not lead to objects.
+	for _, path := range []string{"/debug/tiers/core/api/v1/secrets", "/debug/tiers/core/metrics/../api/v1/secrets", "/debug/tiers/nobody/metrics"} {
+		if answer := c.Get(t, path); answer.Code == http.StatusOK {
+			t.Errorf("%s: %s", path, answer)
+		}
+	}
+}
+
+// family is "name type".
+var family = regexp.MustCompile(`(?m)^# TYPE (\S+ \S+)$`)
+
+func families(text []byte) sets.Set[string] {
+	all := sets.New[string]()
+	for _, match := range family.FindAllSubmatch(text, -1) {
+		all.Insert(string(match[1]))
+	}
+	return all
+}
+
+// Whoever has dashboards and alerts for kube-apiserver finds every family that
+// it has, with its type. What is on top is ours.
+func TestMetricFamiliesLikeStock(t *testing.T) {
+	c, stock := harness.Shared(t), harness.SharedStock(t)
+	const group = "measured.example.com"
+	for _, api := range []*harness.API{&c.API, &stock.API} {
+		installCRD(t, api, group)
+		createGadget(t, api, group, "one")
+		api.Kubectl(t, "get", "apiservices,namespaces,gadgets."+group)
+		api.Get(t, "/openapi/v2")
+	}
+	for _, path := range []string{"/metrics", "/metrics/slis"} {
+		want, got := families(stock.Get(t, path).Body), families(c.Get(t, path).Body)
+		if missing := sets.List(want.Difference(got)); len(missing) > 0 || want.Len() == 0 {
+			t.Errorf("%s lacks %q", path, missing)
+		}
+		for _, more := range sets.List(got.Difference(want)) {
+			if !strings.HasPrefix(more, "triptych_") {
+				t.Logf("%s has %s on top", path, more)
+			}
+		}
+	}
+}
