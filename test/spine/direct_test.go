@@ -76,7 +76,7 @@ func (d *direct) hasNoAggregator(t *testing.T) {
 	if answer := d.Get(t, "/apis/apiregistration.k8s.io/v1/apiservices"); answer.Code != http.StatusNotFound {
 		t.Errorf("APIServices: %s", answer)
 	}
-	if _, said, code := d.Supervisor(t.Context(), "restart", "aggregator"); code == 0 || !strings.Contains(said, "not a child") {
+	if _, said, code := d.Supervisor(t.Context(), "restart", "aggregator"); code == 0 || !strings.Contains(said, "unknown tier") {
 		t.Errorf("restart aggregator ends with %d: %s", code, said)
 	}
 }
