@@ -396,6 +396,7 @@ func (b *bearers) audited(t *testing.T, uri string) string {
 			// Decoding all of a long log for each request would take half a minute.
 			if strings.Contains(line, uri) && json.Unmarshal([]byte(line), &event) == nil && event.RequestURI == uri {
 				last = event.Stage
+				delete(event.Annotations, tierAnnotation)
 				found = append(found, fmt.Sprintf("%s %+v\n%v\n%v", event.Stage, event.User, event.ResponseStatus, event.Annotations))
 			}
 		}
