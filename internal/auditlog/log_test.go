@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -35,12 +34,7 @@ func writer(t *testing.T, l *Log) *Writer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	fd, err := syscall.Dup(int(f.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w, err := NewWriter(fd)
+	w, err := NewWriter(f)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,13 +18,9 @@ type Writer struct {
 	broken error
 }
 
-// NewWriter returns a Writer to the log behind the inherited descriptor fd, which
-// it closes in favour of its own.
-func NewWriter(fd int) (*Writer, error) {
-	f := os.NewFile(uintptr(fd), fmt.Sprintf("fd:%d", fd))
-	if f == nil {
-		return nil, fmt.Errorf("fd:%d is no descriptor", fd)
-	}
+// NewWriter returns a Writer to the log behind f, an end that Connect returned,
+// which it closes in favour of its own.
+func NewWriter(f *os.File) (*Writer, error) {
 	conn, err := connection(f)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package serving
 
 import (
 	"io"
+	"os"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	auditinternal "k8s.io/apiserver/pkg/apis/audit"
@@ -33,7 +34,7 @@ func ApplyAudit(p *process.Process, o *genericoptions.AuditOptions, c *genericap
 		return err
 	}
 	if p.Wiring.AuditLog != 0 {
-		w, err := auditlog.NewWriter(p.Wiring.AuditLog)
+		w, err := auditlog.NewWriter(os.NewFile(uintptr(p.Wiring.AuditLog), "audit log"))
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"triptych.dev/triptych/internal/auditlog"
+	"triptych.dev/triptych/internal/flagtable"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/child"
 	"triptych.dev/triptych/internal/tier"
@@ -28,17 +29,18 @@ func (s *setup) openAuditLog() error {
 	return nil
 }
 
-// auditLogOptions has kube-apiserver's defaults.
 func (s *setup) auditLogOptions() (auditlog.Options, error) {
 	f := s.options.Forwarded
-	o := auditlog.Options{Path: f.Last(auditLogPath), MaxAge: 366, MaxBackups: 100, MaxSize: 100, Compress: f.True("audit-log-compress")}
+	o := auditlog.Options{Path: f.Last(auditLogPath), Compress: f.True("audit-log-compress")}
 	for flag, n := range map[string]*int{"audit-log-maxage": &o.MaxAge, "audit-log-maxbackup": &o.MaxBackups, "audit-log-maxsize": &o.MaxSize} {
+		value := f.Last(flag)
 		if !f.Given(flag) {
-			continue
+			known, _ := flagtable.Lookup(flag)
+			value = known.Default
 		}
 		var err error
-		if *n, err = strconv.Atoi(f.Last(flag)); err != nil || *n < 0 {
-			return o, fmt.Errorf("--%s=%s is no number: want 0 or more", flag, f.Last(flag))
+		if *n, err = strconv.Atoi(value); err != nil || *n < 0 {
+			return o, fmt.Errorf("--%s=%s is no number: want 0 or more", flag, value)
 		}
 	}
 	return o, nil
