@@ -56,7 +56,7 @@ func (l *loopback) split(own, whole *rest.Config, available func() error) error 
 // known what core serves, everything does.
 func (l *loopback) follow(listed []string) {
 	l.table.Store(&router.Table{
-		Self: tier.Aggregator, Own: []string{"/openapi"},
+		Self: tier.Aggregator, Own: []string{"/openapi", "/readyz"},
 		Legacy: tier.Core, OtherGroups: tier.Aggregator, OtherPaths: tier.Core,
 		GroupVersions: ownGroupVersions(listed),
 	})

@@ -53,6 +53,10 @@ func TestCoreDoesNotNeedTheHeadToKnowItsOwnKinds(t *testing.T) {
 	if _, err := get("/apis"); err != nil || core.asked != nil {
 		t.Errorf("when the head knows: %v, asked core %v", err, core.asked)
 	}
+	// The kubernetes Service must not lead to a head that does not serve yet.
+	if _, err := get("/readyz"); err != nil || core.asked != nil {
+		t.Errorf("whether the API is ready: %v, asked core %v", err, core.asked)
+	}
 	// From now on core's own document would be a step back: kinds of others exist.
 	head.code = http.StatusServiceUnavailable
 	if answer, err := get("/apis"); err != nil || answer.StatusCode != http.StatusServiceUnavailable || core.asked != nil {

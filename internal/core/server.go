@@ -41,6 +41,8 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 		direct.rights = serving.RightsSynced(config.ControlPlane.VersionedInformers)
 		config.ControlPlane.Generic.BuildHandlerChainFunc = direct.chain
 	}
+	retreat := &withdrawal{}
+	p.Handshake.RegisterWithdrawal(retreat.withdraw)
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.WasReady))
 	p.Listen()
 	p.Reach(tier.Configured)
@@ -51,6 +53,7 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 		return fmt.Errorf("cannot construct core: %w", err)
 	}
 	generic := server.ControlPlane.GenericAPIServer
+	retreat.server.Store(generic)
 	if err := extensions.Await(ctx, tier.Constructed, p.Patience()); err != nil {
 		return err
 	}

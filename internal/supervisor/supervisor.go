@@ -55,6 +55,9 @@ func Run(o *options.Options, e Environment) error {
 	}
 	v := &Supervisor{setup: s, print: p, chain: newChain(members, p.Say)}
 	v.chain.onReady, v.chain.onPhase = v.announce, p.notifyPhase
+	if v.chain.beforeStop, err = s.withdrawal(v.chain); err != nil {
+		return err
+	}
 	if v.front, err = s.front(v.chain); err != nil {
 		return err
 	}

@@ -56,10 +56,14 @@ func raw(t *testing.T, config *rest.Config, request, more string) string {
 	io.WriteString(conn, request)
 	in := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(in, nil)
-	if err != nil {
-		return plain(err.Error())
-	}
 	said := &bytes.Buffer{}
+	for err == nil && answer.StatusCode == http.StatusContinue {
+		fmt.Fprintln(said, answer.Status)
+		answer, err = http.ReadResponse(in, nil)
+	}
+	if err != nil {
+		return plain(said.String() + err.Error())
+	}
 	fmt.Fprintln(said, answer.Status)
 	for _, own := range []string{"Date", "X-Kubernetes-Pf-Flowschema-Uid", "X-Kubernetes-Pf-Prioritylevel-Uid"} {
 		answer.Header.Del(own)

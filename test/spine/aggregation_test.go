@@ -303,9 +303,13 @@ func (s *side) document(t *testing.T, path string, headers ...string) any {
 	return plainly
 }
 
-// ofWardle is what an OpenAPI document says of the sample server.
+// ofWardle is what an OpenAPI document says of the sample server; "" is one that is
+// not listed.
 func (s *side) ofWardle(t *testing.T, path string) any {
 	t.Helper()
+	if path == "" {
+		return "not listed"
+	}
 	var spec struct {
 		Paths, Definitions map[string]any
 		Components         struct{ Schemas map[string]any }

@@ -115,7 +115,7 @@ func watchAnswers(t *testing.T, ours, stock *harness.API, group string) {
 	core, custom := "/api/v1/namespaces/default/configmaps", gadgetsPath(group)
 	for _, path := range []string{core, custom} {
 		for _, c := range []struct{ query, accept string }{
-			{"watch=true&resourceVersion=1&timeoutSeconds=1", ""},
+			{"watch=true&resourceVersion=NOW&timeoutSeconds=1", ""},
 			{"watch=true&resourceVersion=x", ""},
 			{"watch=true&resourceVersion=999999999&timeoutSeconds=1", ""},
 			{"watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dbefore", ""},
@@ -130,7 +130,8 @@ func watchAnswers(t *testing.T, ours, stock *harness.API, group string) {
 			t.Run(strings.ReplaceAll(path, "/", "|")+" "+c.query+" "+c.accept, func(t *testing.T) {
 				got := map[string]string{}
 				for side, api := range map[string]*harness.API{"ours": ours, "stock": stock} {
-					resp, _ := watchBody(t, api, true, path+"?"+c.query, "Accept", c.accept)
+					query := strings.ReplaceAll(c.query, "NOW", versionOf(t, api, path))
+					resp, _ := watchBody(t, api, true, path+"?"+query, "Accept", c.accept)
 					body, err := io.ReadAll(resp.Body)
 					got[side] = fmt.Sprint(resp.StatusCode, resp.Header["Content-Type"], resp.TransferEncoding, err)
 					if resp.StatusCode != http.StatusOK {

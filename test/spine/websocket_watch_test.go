@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"triptych.dev/triptych/test/harness"
 )
@@ -36,10 +37,12 @@ func TestWebSocketWatchesLikeStock(t *testing.T) {
 				}
 				frames[object+what][side] = got
 			}
+			before := versionOf(t, api, object)
 			keep(" as it changes", changing(t, api, object))
+			keep(" since before", toTheEnd(t, api, object, "timeoutSeconds=2&resourceVersion="+before, "application/json"))
 			for query, accept := range map[string]string{
 				"timeoutSeconds=1": "", "timeoutSeconds=1&pretty=1": "application/json", "resourceVersion=x": "",
-				"resourceVersion=1&timeoutSeconds=2": "application/json", "timeoutSeconds=1&x": "application/vnd.kubernetes.protobuf;stream=watch",
+				"timeoutSeconds=1&x": "application/vnd.kubernetes.protobuf;stream=watch",
 				"timeoutSeconds=1&y": "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "timeoutSeconds=1&z": "text/html",
 			} {
 				keep(" "+query+" "+accept, toTheEnd(t, api, object, query, accept))
@@ -54,6 +57,14 @@ func TestWebSocketWatchesLikeStock(t *testing.T) {
 			t.Errorf("%s: stock sends nothing", what)
 		}
 	}
+}
+
+// versionOf is the resource version of an object or a collection.
+func versionOf(t *testing.T, api *harness.API, path string) string {
+	t.Helper()
+	var object metav1.PartialObjectMetadata
+	api.Get(t, path).Into(t, &object)
+	return object.ResourceVersion
 }
 
 // dialWatch opens a watch of one object; if it is refused the answer says why.

@@ -728,6 +728,78 @@ func (x *AuthenticateResponse) GetWarnings() []string {
 	return nil
 }
 
+type WithdrawRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawRequest) Reset() {
+	*x = WithdrawRequest{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawRequest) ProtoMessage() {}
+
+func (x *WithdrawRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawRequest.ProtoReflect.Descriptor instead.
+func (*WithdrawRequest) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{12}
+}
+
+type WithdrawResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WithdrawResponse) Reset() {
+	*x = WithdrawResponse{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WithdrawResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WithdrawResponse) ProtoMessage() {}
+
+func (x *WithdrawResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WithdrawResponse.ProtoReflect.Descriptor instead.
+func (*WithdrawResponse) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{13}
+}
+
 var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescriptor
 
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
@@ -786,14 +858,19 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\bwarnings\x18\x06 \x03(\tR\bwarnings\x1aC\n" +
 	"\x15AuditAnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xf8\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x11\n" +
+	"\x0fWithdrawRequest\"\x12\n" +
+	"\x10WithdrawResponse2\xf8\x02\n" +
 	"\tHandshake\x12[\n" +
 	"\bDescribe\x12&.triptych.handshake.v1.DescribeRequest\x1a'.triptych.handshake.v1.DescribeResponse\x12W\n" +
 	"\x06Routes\x12$.triptych.handshake.v1.RoutesRequest\x1a%.triptych.handshake.v1.RoutesResponse0\x01\x12^\n" +
 	"\tDiscovery\x12'.triptych.handshake.v1.DiscoveryRequest\x1a(.triptych.handshake.v1.DiscoveryResponse\x12U\n" +
 	"\x06Checks\x12$.triptych.handshake.v1.ChecksRequest\x1a%.triptych.handshake.v1.ChecksResponse2x\n" +
 	"\rAuthenticator\x12g\n" +
-	"\fAuthenticate\x12*.triptych.handshake.v1.AuthenticateRequest\x1a+.triptych.handshake.v1.AuthenticateResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
+	"\fAuthenticate\x12*.triptych.handshake.v1.AuthenticateRequest\x1a+.triptych.handshake.v1.AuthenticateResponse2i\n" +
+	"\n" +
+	"Withdrawal\x12[\n" +
+	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
 
 var (
 	file_internal_handshake_handshakev1_handshake_proto_rawDescOnce sync.Once
@@ -807,7 +884,7 @@ func file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP() []byte {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescData
 }
 
-var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: triptych.handshake.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: triptych.handshake.v1.DescribeResponse
@@ -821,28 +898,32 @@ var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*Check)(nil),                // 9: triptych.handshake.v1.Check
 	(*AuthenticateRequest)(nil),  // 10: triptych.handshake.v1.AuthenticateRequest
 	(*AuthenticateResponse)(nil), // 11: triptych.handshake.v1.AuthenticateResponse
-	nil,                          // 12: triptych.handshake.v1.DescribeResponse.SettingsEntry
-	nil,                          // 13: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	(*identityv1.User)(nil),      // 14: triptych.identity.v1.User
+	(*WithdrawRequest)(nil),      // 12: triptych.handshake.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),     // 13: triptych.handshake.v1.WithdrawResponse
+	nil,                          // 14: triptych.handshake.v1.DescribeResponse.SettingsEntry
+	nil,                          // 15: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	(*identityv1.User)(nil),      // 16: triptych.identity.v1.User
 }
 var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
-	12, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
+	14, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
 	4,  // 1: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
 	9,  // 2: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
-	14, // 3: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
-	13, // 4: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	16, // 3: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
+	15, // 4: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
 	0,  // 5: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
 	2,  // 6: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
 	5,  // 7: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
 	7,  // 8: triptych.handshake.v1.Handshake.Checks:input_type -> triptych.handshake.v1.ChecksRequest
 	10, // 9: triptych.handshake.v1.Authenticator.Authenticate:input_type -> triptych.handshake.v1.AuthenticateRequest
-	1,  // 10: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
-	3,  // 11: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
-	6,  // 12: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
-	8,  // 13: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
-	11, // 14: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
+	12, // 10: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
+	1,  // 11: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
+	3,  // 12: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
+	6,  // 13: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
+	8,  // 14: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
+	11, // 15: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
+	13, // 16: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -859,9 +940,9 @@ func file_internal_handshake_handshakev1_handshake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_handshake_handshakev1_handshake_proto_rawDesc), len(file_internal_handshake_handshakev1_handshake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_internal_handshake_handshakev1_handshake_proto_goTypes,
 		DependencyIndexes: file_internal_handshake_handshakev1_handshake_proto_depIdxs,
