@@ -103,7 +103,7 @@ func TestWhoeverIsNamedByNoRuleGetsNothingUnlessAllDo(t *testing.T) {
 		"--authorization-mode=RBAC":             false,
 		"--authorization-mode=Node,RBAC":        false,
 		"--authorization-mode=Node,AlwaysAllow": true,
-		// Nothing is left when Node is left out, and that is not everything.
+		// Node has no opinion of jane, and that is not everything.
 		"--authorization-mode=Node":                   false,
 		fmt.Sprint("--authorization-config=", config): false,
 	} {

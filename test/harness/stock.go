@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -47,7 +49,11 @@ func LaunchStock(dir string, args ...string) (*Stock, error) {
 	if s.Etcd, err = StartEtcd(dir + "/etcd"); err != nil {
 		return nil, err
 	}
-	args = append(append(stockFlags(dir, port), s.Etcd.Flags()...), args...)
+	flags := stockFlags(dir, port)
+	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--authorization-config=") }) {
+		flags = slices.DeleteFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--authorization-mode=") }) // they exclude each other
+	}
+	args = append(append(flags, s.Etcd.Flags()...), args...)
 	if s.Process, err = StartProcess(syscall.SIGTERM, nil, Bin("stock/kube-apiserver"), args...); err != nil {
 		s.Etcd.End(time.Second)
 	}

@@ -25,16 +25,22 @@ func StartReviewer(t testing.TB, users map[string]authenticationv1.UserInfo) (ku
 		review.Status = authenticationv1.TokenReviewStatus{Authenticated: known, User: user}
 		answerJSON(w, review)
 	}))
+	return webhookKubeconfig(t, url, ca)
+}
+
+// webhookKubeconfig writes the file by which an API server finds a webhook.
+func webhookKubeconfig(t testing.TB, url string, ca *Pair) string {
+	t.Helper()
 	config := clientcmdapi.NewConfig()
 	config.Clusters["reviewer"] = &clientcmdapi.Cluster{Server: url, CertificateAuthorityData: ca.CertPEM()}
 	config.AuthInfos["api"] = &clientcmdapi.AuthInfo{}
 	config.Contexts["reviewer"] = &clientcmdapi.Context{Cluster: "reviewer", AuthInfo: "api"}
 	config.CurrentContext = "reviewer"
-	kubeconfig = TempDir(t) + "/reviewer.kubeconfig"
-	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+	path := TempDir(t) + "/reviewer.kubeconfig"
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
 		t.Fatal(err)
 	}
-	return kubeconfig
+	return path
 }
 
 // As returns the API with the bearer of token in the place of the administrator.
