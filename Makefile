@@ -133,9 +133,12 @@ conformance: build kubectl stock suite ## Upstream's conformance tests that need
 conformance-ci: build kubectl stock suite ## All of them but those that wait for minutes, as the CI does
 	$(CONFORMANCE) -names=ci $(CONFORMANCE_ARGS)
 
+# ONLY=rights prints one part.
+ONLY ?=
+
 .PHONY: report
-report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests
-	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report
+report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'
 
 # --- generated files and lint --------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -22,23 +23,30 @@ const (
 
 func main() {
 	harness.ChildMain()
-	if err := report(); err != nil {
+	only := flag.String("only", "", "print one part: starts, memory, openapi, discovery, revocations, rights or kills")
+	flag.Parse()
+	if err := report(*only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func report() error {
+func report(only string) error {
 	dir, err := os.MkdirTemp("", "tt")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
 	fmt.Printf("Measured on %d cores, %s.\n", runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
-	if err := reportStarts(dir); err != nil {
-		return err
+	if only == "" || only == "starts" {
+		if err := reportStarts(dir); err != nil {
+			return err
+		}
 	}
-	return reportRunning(dir)
+	if only == "starts" {
+		return nil
+	}
+	return reportRunning(dir, only)
 }
 
 // pair are the two that are compared.
