@@ -44,19 +44,28 @@ type Given struct {
 func (o *Options) Arguments(name tier.Name, g Given) []string {
 	args := []string{argument("wiring", g.Wiring)}
 	for _, s := range o.defaults(name, g) {
-		if s.value != "" && !o.overridden(s.name) {
+		if s.value != "" && !o.overridden(name, s.name) {
 			args = append(args, argument(s.name, s.value))
 		}
 	}
-	return append(args, o.Forwarded.For(name, g.Head)...)
+	for _, s := range o.Forwarded.For(name, g.Head) {
+		if !o.TierFlags.Given(name, s.name) {
+			args = append(args, argument(s.name, s.value))
+		}
+	}
+	for _, s := range o.TierFlags.For(name) {
+		args = append(args, argument(s.name, s.value))
+	}
+	return args
 }
 
-// overridden tells whether the user set the flag, or one that excludes it.
-func (o *Options) overridden(name string) bool {
-	if o.Forwarded.Given(name) {
+// overridden tells whether the user set the flag for the named tier, or one that
+// excludes it.
+func (o *Options) overridden(name tier.Name, flag string) bool {
+	if o.Forwarded.Given(flag) || o.TierFlags.Given(name, flag) {
 		return true
 	}
-	for _, other := range excludedBy[name] {
+	for _, other := range excludedBy[flag] {
 		if o.Forwarded.Given(other) {
 			return true
 		}

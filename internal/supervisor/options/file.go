@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"triptych.dev/triptych/internal/flagtable"
+	"triptych.dev/triptych/internal/tier"
 )
 
 const (
@@ -41,6 +42,8 @@ type File struct {
 	// Flags are kube-apiserver's, by name without dashes. A value is a string, a
 	// number, a boolean, or a list of those for a flag that is given repeatedly.
 	Flags map[string]values `json:"flags,omitempty"`
+	// TierFlags are the same for one tier each, by its name.
+	TierFlags map[tier.Name]map[string]values `json:"tierFlags,omitempty"`
 }
 
 // values are the values of one flag.
@@ -116,7 +119,7 @@ func (o *Options) readFile(path string) error {
 		}
 		return nil
 	}
-	return errors.Join(f.own(set), f.forwarded(o.flags, set))
+	return errors.Join(f.own(set), f.forwarded(o.flags, set), f.readTierFlags(o, o.flags))
 }
 
 // own sets the supervisor's settings.

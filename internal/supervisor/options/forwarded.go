@@ -53,16 +53,15 @@ func (f *Forwarded) Duration(name string, otherwise time.Duration) time.Duration
 	return d
 }
 
-// For returns what the named tier of a chain with the given head is to be given,
-// as --name=value.
-func (f *Forwarded) For(name, head tier.Name) []string {
-	var args []string
+// For returns what the named tier of a chain with the given head is to be given.
+func (f *Forwarded) For(name, head tier.Name) []setting {
+	var settings []setting
 	for _, s := range f.given {
 		if flag, ok := flagtable.Lookup(s.name); ok && flag.KnownTo(name) && forwardTo(name, head, s.name) {
-			args = append(args, argument(s.name, s.value))
+			settings = append(settings, s)
 		}
 	}
-	return args
+	return settings
 }
 
 // forwardTo makes the exceptions from the table. The delay is for load balancers

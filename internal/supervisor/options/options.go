@@ -43,6 +43,8 @@ type Options struct {
 	ConfigFile string
 	// Forwarded are the flags for the tiers.
 	Forwarded *Forwarded
+	// TierFlags are those for one tier each.
+	TierFlags *TierFlags
 
 	flags *pflag.FlagSet
 }
@@ -55,6 +57,7 @@ func New() *Options {
 		SecurePort:          6443,
 		InsecureBindAddress: net.IPv4(127, 0, 0, 1),
 		Forwarded:           &Forwarded{},
+		TierFlags:           &TierFlags{},
 	}
 }
 
@@ -74,6 +77,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
 	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients, without APIServices (so does "+directVariable+"=anything)")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
+	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; can be given again")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
 	o.Forwarded.addFlags(fs)
 	o.flags = fs
@@ -114,6 +118,7 @@ func (o *Options) validate() error {
 		o.checkInsecure(),
 		o.checkEtcd(),
 		o.Forwarded.check(),
+		o.checkTierFlags(),
 	)
 }
 

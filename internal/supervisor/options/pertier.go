@@ -1,0 +1,109 @@
+package options
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"triptych.dev/triptych/internal/flagtable"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// perTier are the flags that may differ from tier to tier: what one process
+// carries and what it says of itself. All others describe the one API that the
+// tiers make together, or are read by the supervisor too.
+var perTier = []string{
+	"contention-profiling", "default-watch-cache-size", "delete-collection-workers", "livez-grace-period", "logging-format",
+	"max-mutating-requests-inflight", "max-requests-inflight", "profiling", "v", "vmodule", "watch-cache", "watch-cache-sizes",
+}
+
+// TierFlags are flags for one tier each, which win over the same flags for all.
+type TierFlags struct {
+	given map[tier.Name][]setting
+}
+
+// For returns what the named tier alone is to be given.
+func (f *TierFlags) For(name tier.Name) []setting { return f.given[name] }
+
+// Given tells whether the named tier has a value of its own for the flag.
+func (f *TierFlags) Given(name tier.Name, flag string) bool {
+	return slices.ContainsFunc(f.given[name], func(s setting) bool { return s.name == flag })
+}
+
+// Set implements pflag.Value: TIER=FLAG=VALUE, with or without dashes before FLAG.
+func (f *TierFlags) Set(value string) error {
+	name, rest, _ := strings.Cut(value, "=")
+	flag, value, valued := strings.Cut(strings.TrimLeft(rest, "-"), "=")
+	of, err := tier.Parse(name)
+	if err == nil && flag == "" {
+		err = errors.New("no flag")
+	}
+	if err != nil {
+		return fmt.Errorf("want TIER=FLAG=VALUE: %w", err)
+	}
+	return f.set(of, flag, value, valued)
+}
+
+func (f *TierFlags) set(name tier.Name, flag, value string, valued bool) error {
+	known, ok := flagtable.Lookup(flag)
+	switch {
+	case !ok || !slices.Contains(perTier, known.Name):
+		return fmt.Errorf("--%s cannot differ from tier to tier, only %s can", flagtable.Normalize(flag), strings.Join(perTier, ", "))
+	case !known.KnownTo(name):
+		return fmt.Errorf("%s has no --%s", name, known.Name)
+	case !valued && known.NoOptDefVal == "":
+		return fmt.Errorf("--%s needs a value: want %s=%s=VALUE", known.Name, name, known.Name)
+	case !valued:
+		value = known.NoOptDefVal
+	}
+	if f.given == nil {
+		f.given = map[tier.Name][]setting{}
+	}
+	f.given[name] = append(f.given[name], setting{known.Name, value})
+	return nil
+}
+
+// String implements pflag.Value.
+func (f *TierFlags) String() string {
+	var all []string
+	for _, name := range tier.Order {
+		for _, s := range f.given[name] {
+			all = append(all, fmt.Sprintf("%s=%s=%s", name, s.name, s.value))
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// Type implements pflag.Value.
+func (f *TierFlags) Type() string { return "TIER=FLAG=VALUE" }
+
+// checkTierFlags refuses what would be for nobody.
+func (o *Options) checkTierFlags() error {
+	if o.WithoutAggregator && len(o.TierFlags.For(tier.Aggregator)) > 0 {
+		return fmt.Errorf("--tier-flag names %s, which --without-aggregator leaves out", tier.Aggregator)
+	}
+	return nil
+}
+
+// readTierFlags sets the flags of single tiers that the file names. Those that the
+// command line sets for a tier stay.
+func (f *File) readTierFlags(o *Options, fs *pflag.FlagSet) error {
+	if fs.Changed("tier-flag") {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.TierFlags)) {
+		flags := f.TierFlags[name]
+		for _, flag := range slices.Sorted(maps.Keys(flags)) {
+			for _, value := range flags[flag] {
+				if err := o.TierFlags.Set(string(name) + "=" + flag + "=" + value); err != nil {
+					return fmt.Errorf("tierFlags: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
