@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -35,6 +36,7 @@ type verdictKey struct{}
 // asked" must be a 503. The chains behind it read the verdict by
 // VerdictAuthenticator.
 func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler {
+	registerDuration()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, inner := hop.PeerFrom(r.Context()); inner {
 			handler.ServeHTTP(w, r)
@@ -42,8 +44,10 @@ func WithVerdict(handler http.Handler, authn authenticator.Request) http.Handler
 		}
 		v := &verdict{}
 		r = r.WithContext(context.WithValue(r.Context(), verdictKey{}, v))
+		start := time.Now()
 		// The response, which warnings end up in, is made further in.
 		v.response, v.ok, v.err = authn.AuthenticateRequest(r.WithContext(warning.WithWarningRecorder(r.Context(), v)))
+		v.measure(r.Context(), time.Since(start))
 		if errors.Is(v.err, ErrUnavailable) {
 			serving.Unavailable(w, r, "the tier that knows tokens is away")
 			return

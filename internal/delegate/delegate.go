@@ -60,7 +60,7 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		LongRunning: longRunning,
 		Once:        proxied,
 		Timeout:     timeout + timeoutSlack,
-		ErrorWriter: serving.WriteError,
+		ErrorWriter: serving.WriteUnserved,
 	})
 	client.OnLost(d.forwarder.DelegateLost)
 	if p.Wiring.IsHead() { // which alone feeds

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,7 +97,7 @@ func (e *exposition) gather(r *http.Request) ([]*dto.MetricFamily, error) {
 	for i, answer := range <-others {
 		name, value := e.others[i].Name, 0.0
 		if answer != nil {
-			all.add(name, answer.families)
+			all.add(name, slices.DeleteFunc(answer.families, ofHead))
 			value = 1
 		}
 		up = append(up, sample{name, value})
@@ -105,6 +106,17 @@ func (e *exposition) gather(r *http.Request) ([]*dto.MetricFamily, error) {
 		all.add("", []*dto.MetricFamily{tiersUp(up)})
 	}
 	return all.sorted(), nil
+}
+
+// ofHead tells which families are true of the head alone: who a client is, it
+// finds out. The filter of a tier behind it reads the verdict and counts the
+// request once more, as one that took no time.
+func ofHead(family *dto.MetricFamily) bool {
+	switch family.GetName() {
+	case "authentication_attempts", "authenticated_user_requests", "authentication_duration_seconds":
+		return true
+	}
+	return false
 }
 
 // registries hold what this process serves at a path.

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/endpoints/filterlatency"
 	genericfilters "k8s.io/apiserver/pkg/endpoints/filters"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -28,9 +29,11 @@ import (
 func WithDelegation(forward http.Handler, c *genericapiserver.Config, authn authenticator.Request) http.Handler {
 	failed := genericfilters.Unauthorized(c.Serializer)
 	failed = genericfilters.WithFailedAuthenticationAudit(failed, c.AuditBackend, c.AuditPolicyRuleEvaluator)
+	failed = filterlatency.TrackCompleted(failed) // what goes on is measured where it is served
 
 	handler := stamp(forward)
 	handler = genericfilters.WithAuthentication(handler, authn, failed, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
+	handler = filterlatency.TrackStarted(handler, c.TracerProvider, "authentication")
 	handler = filters.WithCORS(handler, c.CorsAllowedOriginList, nil, nil, nil, "true")
 	handler = genericfilters.WithWarningRecorder(handler)
 	handler = withShutdown(handler, c)

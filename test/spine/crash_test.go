@@ -214,6 +214,18 @@ func TestExtensionsAwayIsUnavailableAndNeverNotFound(t *testing.T) {
 		"Content-Type", "application/json"))(t)
 	unavailable(t, "POST "+gadgetsPath(a.group), got)
 
+	t.Run("its answers are counted", func(t *testing.T) {
+		requests := countsIn(a.Get(t, "/metrics"), []string{"apiserver_request_total", "triptych_tier_up"})
+		for series, want := range map[string]float64{
+			`apiserver_request_total{code="503",component="apiserver",dry_run="",group="` + a.group + `",resource="gadgets",scope="resource",subresource="",tier="aggregator",verb="GET",version="v1"}`:  1,
+			`apiserver_request_total{code="503",component="apiserver",dry_run="",group="` + a.group + `",resource="gadgets",scope="resource",subresource="",tier="aggregator",verb="POST",version="v1"}`: 1,
+			`triptych_tier_up{tier="extensions"}`: 0, `triptych_tier_up{tier="core"}`: 1,
+		} {
+			if got, found := requests[series]; !found || got < want || got > 0 && want == 0 {
+				t.Errorf("%s is %v", series, got)
+			}
+		}
+	})
 	t.Run("its groups stay in discovery", func(t *testing.T) {
 		for _, accept := range []string{"application/json", aggregatedDiscovery} {
 			body := string(a.Get(t, "/apis", "Accept", accept).Body)
