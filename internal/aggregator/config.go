@@ -51,7 +51,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := o.Etcd.ApplyTo(c); err != nil {
+	if err := serving.ExplainStorage(o.Etcd, o.Etcd.ApplyTo(c)); err != nil {
 		return nil, nil, err
 	}
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {

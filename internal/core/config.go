@@ -79,7 +79,7 @@ func addStorage(c *genericapiserver.Config, completed kubeoptions.CompletedOptio
 		return nil, err
 	}
 	factory.StorageConfig.StorageObjectCountTracker = c.StorageObjectCountTracker
-	return factory, completed.Etcd.ApplyWithStorageFactoryTo(factory, c)
+	return factory, serving.ExplainStorage(completed.Etcd, completed.Etcd.ApplyWithStorageFactoryTo(factory, c))
 }
 
 // addJudgement configures authentication, authorization and audit. The

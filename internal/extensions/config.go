@@ -37,7 +37,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 	}
 	c := base.Config
 	c.AggregatedDiscoveryGroupManager = serving.NewDiscoveryManager()
-	if err := o.Etcd.ApplyTo(c); err != nil {
+	if err := serving.ExplainStorage(o.Etcd, o.Etcd.ApplyTo(c)); err != nil {
 		return nil, err
 	}
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {

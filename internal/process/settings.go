@@ -20,8 +20,10 @@ var sharedFlags = []string{
 	"storage-backend",
 }
 
-// sharedFiles are flags whose file must have the same content in every tier.
-var sharedFiles = []string{"audit-policy-file", "encryption-provider-config", "tracing-config-file"}
+// sharedFiles are flags whose file must have the same content in every tier. The
+// encryption configuration is not one: no two tiers store the same resource, and a
+// tier that died after its file was changed has to come back.
+var sharedFiles = []string{"audit-policy-file", "tracing-config-file"}
 
 // Settings returns the hash of each shared setting that fs knows, by flag, and
 // one of all of them. Reading a file of theirs can fail.
@@ -34,7 +36,7 @@ func Settings(fs *pflag.FlagSet) (byFlag map[string]string, all string, err erro
 	}
 	for _, name := range sharedFiles {
 		f := fs.Lookup(name)
-		if f == nil || reloaded(fs, name) {
+		if f == nil {
 			continue
 		}
 		content := []byte{}
@@ -46,13 +48,6 @@ func Settings(fs *pflag.FlagSet) (byFlag map[string]string, all string, err erro
 		byFlag[name] = hash(string(content))
 	}
 	return byFlag, hash(joined(byFlag)), nil
-}
-
-// reloaded tells whether the file of a flag is read again while the process
-// lives: tiers that were started at different times then differ for a while.
-func reloaded(fs *pflag.FlagSet, name string) bool {
-	f := fs.Lookup(name + "-automatic-reload")
-	return f != nil && f.Value.String() == "true"
 }
 
 func joined(byFlag map[string]string) string {

@@ -14,7 +14,7 @@ import (
 func flags(t *testing.T, args ...string) *pflag.FlagSet {
 	t.Helper()
 	fs := pflag.NewFlagSet("tier", pflag.ContinueOnError)
-	for _, name := range append(append([]string{"etcd-certfile"}, sharedFlags...), sharedFiles...) {
+	for _, name := range append(append([]string{"etcd-certfile", "encryption-provider-config"}, sharedFlags...), sharedFiles...) {
 		fs.String(name, "", "")
 	}
 	if err := fs.Parse(args); err != nil {
@@ -67,7 +67,7 @@ func TestEachSharedFileShowsByItsContentAndNotByItsName(t *testing.T) {
 		return path
 	}
 	one, copied, two := file("one", "content"), file("copy", "content"), file("two", "other")
-	for _, name := range []string{"audit-policy-file", "encryption-provider-config", "tracing-config-file"} {
+	for _, name := range []string{"audit-policy-file", "tracing-config-file"} {
 		wantOnly(t, name, flags(t, "--"+name+"="+one), flags(t, "--"+name+"="+two))
 		wantOnly(t, name, flags(t), flags(t, "--"+name+"="+one))
 		_, a := settings(t, flags(t, "--"+name+"="+one))
@@ -81,6 +81,9 @@ func TestWhatEachTierHasItsOwnOfIsNoSharedSetting(t *testing.T) {
 	_, a := settings(t, flags(t))
 	if _, b := settings(t, flags(t, "--etcd-certfile=core-client.crt")); a != b {
 		t.Error("tiers with certificates of their own would refuse one another")
+	}
+	if _, b := settings(t, flags(t, "--encryption-provider-config="+os.DevNull)); a != b {
+		t.Error("a tier that died after a change of the encryption would be refused")
 	}
 }
 

@@ -24,11 +24,12 @@ var (
 	bothUsages  = append(serverUsage, clientUsage...)
 )
 
-// Stock is the unchanged kube-apiserver with an etcd of its own, and flags equal
-// to those that the supervisor hands to the tiers.
+// Stock is the unchanged kube-apiserver, and flags equal to those that the
+// supervisor hands to the tiers.
 type Stock struct {
 	API
 	*Process
+	// Etcd is its own, nil if it was given another by --etcd-servers.
 	Etcd *Etcd
 	Dir  string
 }
@@ -46,22 +47,40 @@ func LaunchStock(dir string, args ...string) (*Stock, error) {
 	if err := writeStockPKI(dir, fmt.Sprintf("https://127.0.0.1:%d", port)); err != nil {
 		return nil, err
 	}
-	if s.Etcd, err = StartEtcd(dir + "/etcd"); err != nil {
-		return nil, err
-	}
 	flags := stockFlags(dir, port)
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--etcd-servers") }) {
+		if s.Etcd, err = StartEtcd(dir + "/etcd"); err != nil {
+			return nil, err
+		}
+		flags = append(flags, s.Etcd.Flags()...)
+	}
 	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--authorization-config=") }) {
 		flags = slices.DeleteFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--authorization-mode=") }) // they exclude each other
 	}
-	args = append(append(flags, s.Etcd.Flags()...), args...)
-	if s.Process, err = StartProcess(syscall.SIGTERM, nil, Bin("stock/kube-apiserver"), args...); err != nil {
-		s.Etcd.End(time.Second)
+	if s.Process, err = StartProcess(syscall.SIGTERM, nil, Bin("stock/kube-apiserver"), append(flags, args...)...); err != nil {
+		s.endEtcd(time.Second)
 	}
 	return s, err
 }
 
+func (s *Stock) endEtcd(bound time.Duration) {
+	if s.Etcd != nil {
+		s.Etcd.End(bound)
+	}
+}
+
 // RunStock starts a stock server for the test and waits until it is ready.
 func RunStock(t testing.TB, args ...string) *Stock {
+	t.Helper()
+	s := BeginStock(t, args...)
+	if err := s.AwaitReady(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// BeginStock is RunStock that does not wait.
+func BeginStock(t testing.TB, args ...string) *Stock {
 	t.Helper()
 	s, err := LaunchStock(TempDir(t), args...)
 	if err != nil {
@@ -72,9 +91,6 @@ func RunStock(t testing.TB, args ...string) *Stock {
 			t.Error(err)
 		}
 	})
-	if err := s.AwaitReady(); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
@@ -95,7 +111,10 @@ func (s *Stock) AwaitReady() error {
 	}()
 	err = Await(ctx, StartBound, "the stock server is ready", func() error { return readyz(config) })
 	if err != nil {
-		err = fmt.Errorf("%w\n%s\netcd: %s", err, tail(s.Output.String(), 30), tail(s.Etcd.Output.String(), 10))
+		err = fmt.Errorf("%w\n%s", err, tail(s.Output.String(), 30))
+		if s.Etcd != nil {
+			err = fmt.Errorf("%w\netcd: %s", err, tail(s.Etcd.Output.String(), 10))
+		}
 	}
 	return err
 }
@@ -111,7 +130,7 @@ func readyz(config *rest.Config) error {
 // Close ends the server, then its etcd.
 func (s *Stock) Close() error {
 	err := s.End(StopBound)
-	s.Etcd.End(10 * time.Second)
+	s.endEtcd(10 * time.Second)
 	return err
 }
 
