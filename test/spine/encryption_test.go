@@ -194,12 +194,12 @@ func (s *sealed) fill(t *testing.T) {
 	})
 }
 
-// reloads is a sample that counts them.
-var reloads = regexp.MustCompile(`(?m)^apiserver_encryption_config_controller_automatic_reloads_total\{.*status="success".*\} 1$`)
+// reloadsOfEncryption is a sample that counts them.
+var reloadsOfEncryption = regexp.MustCompile(`(?m)^apiserver_encryption_config_controller_automatic_reloads_total\{.*status="success".*\} 1$`)
 
 func (s *sealed) reloaded(t *testing.T) error {
 	metrics := s.Get(t, "/metrics")
-	if n := len(reloads.FindAll(metrics.Body, -1)); metrics.Code != http.StatusOK || n != s.tiers {
+	if n := len(reloadsOfEncryption.FindAll(metrics.Body, -1)); metrics.Code != http.StatusOK || n != s.tiers {
 		return fmt.Errorf("/metrics answers %d and tells of %d", metrics.Code, n)
 	}
 	return nil
