@@ -19,6 +19,8 @@ type exchange struct {
 	bound     time.Duration // 0 is none
 	guard     guard
 	sender    *sender // nil unless there is a body
+	start     time.Time
+	measured  bool
 }
 
 // run forwards the request, at most twice, and settles what the client gets.
@@ -54,7 +56,7 @@ func (f *failure) Unwrap() error { return f.cause }
 func (x *exchange) attempt(again bool) error {
 	c, err := x.connect(again)
 	if err != nil {
-		return x.judge(evidence{final: true}, err)
+		return x.judge(evidence{final: true}, connect, err)
 	}
 	if err := x.use(c); err != nil {
 		x.forwarder.pool.discard(c)
@@ -64,7 +66,7 @@ func (x *exchange) attempt(again bool) error {
 			sent:     c.sent(),
 			harmless: x.harmless(),
 			final:    again || x.sender.consumed(),
-		}, err)
+		}, lost, err)
 	}
 	return nil
 }
@@ -103,6 +105,7 @@ func (x *exchange) use(c *conn) error {
 	if err != nil {
 		return err
 	}
+	x.measure(answered)
 	if a.status == http.StatusSwitchingProtocols {
 		return x.upgrade(c, a)
 	}
@@ -124,13 +127,42 @@ func (x *exchange) release(c *conn, a *answer) {
 }
 
 // judge turns what is known into what is to be done.
-func (x *exchange) judge(e evidence, err error) error {
+func (x *exchange) judge(e evidence, why reason, err error) error {
 	e.cut, e.begun = x.guard.state()
 	o := e.outcome()
 	if o == replayed {
+		x.forwarder.meter.retries.Inc()
 		return errReplay
 	}
+	x.count(e, o, why)
 	return &failure{outcome: o, cause: err}
+}
+
+// measure takes the time once: to the first byte of the answer, or to the end
+// of an exchange without one.
+func (x *exchange) measure(o outcome) {
+	if !x.measured {
+		x.measured = true
+		x.forwarder.meter.durations[o].Observe(time.Since(x.start).Seconds())
+	}
+}
+
+// count counts a failure, unless it is the client's.
+func (x *exchange) count(e evidence, o outcome, why reason) {
+	switch {
+	case e.cut == ErrEnd:
+		x.measure(o)
+		return
+	case e.cut == errTimeout:
+		why = timeout
+	case e.cut != nil || x.r.Context().Err() != nil:
+		x.measure(gone)
+		return
+	case e.begun:
+		why = cut
+	}
+	x.measure(o)
+	x.forwarder.meter.failures[why].Inc()
 }
 
 // fail gives the client what the outcome calls for.

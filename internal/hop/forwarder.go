@@ -47,6 +47,7 @@ type ForwarderConfig struct {
 type Forwarder struct {
 	config ForwarderConfig
 	pool   *pool
+	meter  *meter
 
 	bodyLinger, tunnelLinger time.Duration // shorter in tests
 }
@@ -64,8 +65,9 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 	if c.ErrorWriter == nil {
 		c.ErrorWriter = WriteStatus
 	}
+	m := newMeter(c.Delegate)
 	return &Forwarder{
-		config: c, pool: newPool(c.Address, config),
+		config: c, pool: newPool(c.Address, config, m), meter: m,
 		bodyLinger: defaultBodyLinger, tunnelLinger: defaultTunnelLinger,
 	}
 }
@@ -73,19 +75,25 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 // ServeHTTP forwards r. It panics with http.ErrAbortHandler where the client
 // must not take what it got for an answer; see outcome.go.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	f.meter.inFlight.Inc()
+	defer f.meter.inFlight.Dec()
 	// The order matters: if the delegate is lost after it was asked for, the
 	// life taken here is already over, and no connection is made in it.
 	life := f.pool.current()
 	if err := f.available(); err != nil {
+		f.meter.failures[away].Inc()
+		f.meter.durations[unavailable].Observe(time.Since(start).Seconds())
 		f.refuse(w, r, f.unavailable(err))
 		return
 	}
 	head, err := newHead(r)
 	if err != nil {
+		f.meter.durations[invalid].Observe(time.Since(start).Seconds())
 		f.refuse(w, r, apierrors.NewBadRequest(err.Error()))
 		return
 	}
-	x := &exchange{forwarder: f, life: life, w: w, r: r, head: head}
+	x := &exchange{forwarder: f, life: life, w: w, r: r, head: head, start: start}
 	x.run()
 }
 

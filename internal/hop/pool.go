@@ -30,6 +30,7 @@ func newLife() *life {
 type pool struct {
 	address string
 	tls     *tls.Config
+	meter   *meter
 
 	mu     sync.Mutex
 	now    *life
@@ -39,8 +40,8 @@ type pool struct {
 	sweep  *time.Timer        // nil when nothing is idle
 }
 
-func newPool(address string, config *tls.Config) *pool {
-	return &pool{address: address, tls: config, now: newLife(), all: map[*conn]struct{}{}}
+func newPool(address string, config *tls.Config, m *meter) *pool {
+	return &pool{address: address, tls: config, meter: m, now: newLife(), all: map[*conn]struct{}{}}
 }
 
 func (p *pool) current() *life {
@@ -86,6 +87,7 @@ func (p *pool) pop(l *life) *conn {
 	c := p.idle[last]
 	p.idle[last] = nil
 	p.idle = p.idle[:last]
+	p.report()
 	return c
 }
 
@@ -97,6 +99,7 @@ func (p *pool) adopt(c *conn) error {
 		return net.ErrClosed
 	}
 	p.all[c] = struct{}{}
+	p.report()
 	return nil
 }
 
@@ -117,6 +120,7 @@ func (p *pool) keep(c *conn) bool {
 	c.idleSince = time.Now()
 	clear(c.fields) // do not hold on to the last answer's header
 	p.idle = append(p.idle, c)
+	p.report()
 	if p.sweep == nil {
 		p.sweep = time.AfterFunc(clientIdleTimeout, p.expire)
 	}
@@ -127,8 +131,15 @@ func (p *pool) keep(c *conn) bool {
 func (p *pool) discard(c *conn) {
 	p.mu.Lock()
 	delete(p.all, c)
+	p.report()
 	p.mu.Unlock()
 	c.abort()
+}
+
+// report shows how many connections there are. The caller holds the lock.
+func (p *pool) report() {
+	p.meter.idle.Set(float64(len(p.idle)))
+	p.meter.busy.Set(float64(len(p.all) - len(p.idle)))
 }
 
 // expire closes what was idle for too long.
@@ -163,6 +174,7 @@ func (p *pool) close() {
 	p.mu.Lock()
 	all := p.all
 	p.all = map[*conn]struct{}{}
+	p.report()
 	p.mu.Unlock()
 	for c := range all {
 		c.abort()

@@ -47,6 +47,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.Listener == nil || c.Admit == nil || c.Handler == nil {
 		return nil, errors.New("cannot make a hop server without Listener, Admit and Handler")
 	}
+	register()
 	s := &Server{config: c}
 	if err := s.load(); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type Identity struct {
 	User user.Info
 	// ClientAddress is the host:port the client's connection comes from.
 	ClientAddress string
-	// ReceivedAt is when the head received the request.
+	// ReceivedAt is when the sender received the request; zero if it does not say.
 	ReceivedAt time.Time
 	// Judged tells that the sender audited, queued and authorized the request.
 	Judged bool
@@ -38,7 +38,7 @@ func Stamp(h http.Header, id Identity) error {
 	b, err := proto.Marshal(&identityv1.Identity{
 		User:          FromUser(id.User),
 		ClientAddress: []byte(id.ClientAddress),
-		ReceivedAt:    id.ReceivedAt.UnixNano(),
+		ReceivedAt:    nanoseconds(id.ReceivedAt),
 		Judged:        id.Judged,
 		AuditId:       []byte(id.AuditID),
 
@@ -72,12 +72,27 @@ func Parse(h http.Header) (Identity, error) {
 	return Identity{
 		User:          ToUser(m.GetUser()),
 		ClientAddress: string(m.GetClientAddress()),
-		ReceivedAt:    time.Unix(0, m.GetReceivedAt()),
+		ReceivedAt:    fromNanoseconds(m.GetReceivedAt()),
 		Judged:        m.GetJudged(),
 		AuditID:       string(m.GetAuditId()),
 
 		AuditAnnotations: m.GetAuditAnnotations(),
 	}, nil
+}
+
+// nanoseconds are 0 for the zero time, whose own are undefined.
+func nanoseconds(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func fromNanoseconds(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
 }
 
 // Strip removes what only a tier may say. The head calls it on every request

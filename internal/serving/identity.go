@@ -65,7 +65,11 @@ func WithIdentity(handler http.Handler) http.Handler {
 
 func callerOf(peer identity.Peer, r *http.Request) (identity.Identity, error) {
 	if peer.Role == identity.Delegation {
-		return identity.Parse(r.Header)
+		id, err := identity.Parse(r.Header)
+		if err == nil {
+			hop.Arrived(peer, id.ReceivedAt)
+		}
+		return id, err
 	}
 	return identity.Identity{User: selfUser, ClientAddress: r.RemoteAddr}, nil
 }

@@ -2,6 +2,7 @@ package spine
 
 import (
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -70,6 +71,32 @@ func TestMetricFamiliesLikeStock(t *testing.T) {
 			if !strings.HasPrefix(more, "triptych_") {
 				t.Logf("%s has %s on top", path, more)
 			}
+		}
+	}
+}
+
+// documented finds the families of ours in docs/metrics.md.
+var documented = regexp.MustCompile("(?m)^\\| `(triptych_\\w+)`")
+
+// Whoever meets a metric of ours can look it up, and finds what is promised.
+func TestEveryMetricOfOursIsDocumented(t *testing.T) {
+	c := harness.Shared(t)
+	c.Kubectl(t, "get", "namespaces,customresourcedefinitions") // the hops are made
+	want, got := sets.New[string](), sets.New[string]()
+	for _, match := range documented.FindAllSubmatch(harness.Must(os.ReadFile("../../docs/metrics.md"))(t), -1) {
+		want.Insert(string(match[1]))
+	}
+	for name := range metricsOf(t, &c.API, "/metrics") {
+		if strings.HasPrefix(name, "triptych_") {
+			got.Insert(name)
+		}
+	}
+	if undocumented, missing := sets.List(got.Difference(want)), sets.List(want.Difference(got)); len(undocumented)+len(missing) > 0 || len(got) == 0 {
+		t.Errorf("not documented: %q, documented but not there: %q", undocumented, missing)
+	}
+	for series, n := range countsIn(c.Get(t, "/metrics"), []string{"triptych_hop_request_duration_seconds", "triptych_hop_transit_duration_seconds"}) {
+		if n == 0 && (strings.Contains(series, "answered") && strings.Contains(series, `tier="aggregator"`) || strings.Contains(series, "transit")) {
+			t.Errorf("%s is 0", series)
 		}
 	}
 }
