@@ -18,11 +18,16 @@ import (
 // grace is what the tiers are allowed when they stop.
 func (s *setup) grace() Grace {
 	f := s.options.Forwarded
-	return Grace{
+	g := Grace{
 		Delay:   f.Duration("shutdown-delay-duration", 0),
 		Request: f.Duration("request-timeout", options.DefaultRequestTimeout),
 		Watch:   f.Duration("shutdown-watch-termination-grace-period", options.DefaultWatchGrace),
 	}
+	if f.Given("audit-webhook-config-file") {
+		backoff := f.Duration("audit-webhook-initial-backoff", options.DefaultAuditWebhookBackoff)
+		g.Audit = auditWebhookGrace(max(backoff, f.Duration("audit-webhook-batch-initial-backoff", 0)))
+	}
+	return g
 }
 
 // members makes the children of the table.

@@ -22,6 +22,25 @@ type Grace struct {
 	// Watch is --shutdown-watch-termination-grace-period: over how long watches
 	// are ended.
 	Watch time.Duration
+	// Audit is how long the last events may take to reach the audit webhook.
+	Audit time.Duration
+}
+
+// auditWebhookGrace is how long upstream tries to deliver events to a webhook that
+// does not answer, which it has given initial as the first pause between its tries.
+func auditWebhookGrace(initial time.Duration) time.Duration {
+	const (
+		tries   = 5
+		timeout = 30 * time.Second // of a try
+		factor  = 1.5              // from pause to pause
+		jitter  = 1.2              // at most, of each pause
+	)
+	all, pause := tries*timeout, jitter*float64(initial)
+	for range tries - 1 {
+		all += time.Duration(pause)
+		pause *= factor
+	}
+	return (all + time.Second - 1).Truncate(time.Second)
 }
 
 // head is the budget of the head: watches and requests are waited for one after
@@ -29,4 +48,4 @@ type Grace struct {
 func (g Grace) head() time.Duration { return g.Delay + g.inner() }
 
 // inner is the budget of the tiers behind it.
-func (g Grace) inner() time.Duration { return g.Request + g.Watch + slack }
+func (g Grace) inner() time.Duration { return g.Request + g.Watch + g.Audit + slack }

@@ -2,6 +2,7 @@ package spine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -83,6 +84,7 @@ func auditedRequests() []auditedRequest {
 			{"watch", "GET", path + "?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Dnone", "", nil},
 			{"not allowed", "DELETE", path + "/one", "", []string{"Impersonate-User", "jane"}},
 			{"delete", "DELETE", path + "/one", "", nil},
+			{"large", "POST", path + "?dryRun=All", large(objects[path]), nil},
 		} {
 			all = append(all, auditedRequest{r, administrator, in})
 		}
@@ -90,37 +92,84 @@ func auditedRequests() []auditedRequest {
 	return all
 }
 
+// large is an object of more than an event at the webhook may have, unless it is cut.
+func large(object string) string {
+	return strings.Replace(object, `"name": "one"`, `"name": "one", "annotations": {"large": "`+strings.Repeat("x", 150_000)+`"}`, 1)
+}
+
 // For each request the same events as behind stock, in the one log of three
-// processes: stages, levels, users, addresses, bodies, annotations, each once.
-// What tells them apart is an annotation that names the tier.
+// processes and at the webhook: stages, levels, users, addresses, bodies,
+// annotations, each once. What tells them apart is an annotation that names the
+// tier. What waits for the webhook is sent to it during the stop.
 func TestAuditLogLikeStock(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	policy := harness.TempDir(t) + "/policy.yaml"
-	harness.WriteFile(t, policy, []byte(auditPolicy), 0o600)
-	ours, stock := sideBySide(t, "--audit-policy-file="+policy)
+	files := harness.TempDir(t)
+	harness.WriteFile(t, files+"/policy.yaml", []byte(auditPolicy), 0o600)
+	sinks := map[string]*harness.AuditSink{}
+	for _, name := range []string{"ours", "stock"} {
+		sinks[name] = harness.StartAuditSink(t)
+		if err := os.Symlink(sinks[name].Kubeconfig, files+"/"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ours, stock := sideBySide(t, "--audit-policy-file="+files+"/policy.yaml", "--audit-webhook-config-file="+files+"/SIDE",
+		"--audit-webhook-truncate-enabled", "--audit-webhook-batch-max-size=100000", "--audit-webhook-batch-max-wait=1h")
 	for _, b := range []*beside{ours, stock} {
 		installCRD(t, b.API, "audited.example.com")
 		b.Kubectl(t, "wait", "--for=create", "--timeout=60s", "namespace/default")
 	}
-	for i, r := range auditedRequests() {
-		name := fmt.Sprintf("%s %s %s", r.in, r.what, r.method)
-		t.Run(name, func(t *testing.T) {
+	all := auditedRequests()
+	for i, r := range all {
+		t.Run(r.name(), func(t *testing.T) {
 			id := fmt.Sprintf("audited-%d.", i)
 			want, got := stock.eventsOf(t, id, r), ours.eventsOf(t, id, r)
-			for _, event := range got {
-				annotations, _ := event["annotations"].(map[string]any)
-				if annotations[tierAnnotation] != r.in {
-					t.Errorf("judged by %v, want %s", annotations[tierAnnotation], r.in)
-				}
-				delete(annotations, tierAnnotation)
-				if len(annotations) == 0 {
-					delete(event, "annotations")
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(- stock, + ours)\n%s", firstLines(diff, 60))
-			}
+			r.compare(t, want, got)
 		})
+	}
+	for name, sink := range sinks {
+		if n := sink.Batches.Load(); n > 0 {
+			t.Errorf("the webhook of %s was sent %d batches too early", name, n)
+		}
+	}
+	for _, b := range []*beside{ours, stock} {
+		if err := b.end(harness.StopBound); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, r := range all {
+		t.Run("webhook "+r.name(), func(t *testing.T) {
+			id := fmt.Sprintf("audited-%d.", i)
+			want, err := stock.eventsIn(sinks["stock"].Path, id)
+			got, oursErr := ours.eventsIn(sinks["ours"].Path, id)
+			if err = errors.Join(err, oursErr); err != nil || len(want) == 0 {
+				t.Fatalf("%d events: %v", len(want), err)
+			}
+			if cut := strings.Contains(fmt.Sprint(want), "audit.k8s.io/truncated:true"); cut != (r.what == "large") {
+				t.Errorf("cut is %v", cut)
+			}
+			r.compare(t, want, got)
+		})
+	}
+	t.Logf("the webhook was sent %d batches, stock's %d", sinks["ours"].Batches.Load(), sinks["stock"].Batches.Load())
+}
+
+func (r auditedRequest) name() string { return fmt.Sprintf("%s %s %s", r.in, r.what, r.method) }
+
+// compare takes from our events what stock's lack, and demands that they are equal then.
+func (r auditedRequest) compare(t *testing.T, want, got []map[string]any) {
+	t.Helper()
+	for _, event := range got {
+		annotations, _ := event["annotations"].(map[string]any)
+		if annotations[tierAnnotation] != r.in {
+			t.Errorf("judged by %v, want %s", annotations[tierAnnotation], r.in)
+		}
+		delete(annotations, tierAnnotation)
+		if len(annotations) == 0 {
+			delete(event, "annotations")
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(- stock, + ours)\n%s", firstLines(diff, 60))
 	}
 }
 
@@ -136,20 +185,25 @@ func (b *beside) eventsOf(t *testing.T, id string, r auditedRequest) []map[strin
 		t.Errorf("the answer is of %q: %s", got, answer)
 	}
 	var events []map[string]any
-	harness.Eventually(t, soon, "the end of the request is audited", func() error {
-		events = nil
-		log, err := os.ReadFile(b.audit)
-		for line := range strings.Lines(string(log)) {
-			var event map[string]any
-			if strings.Contains(line, `"auditID":"`+id+`"`) && json.Unmarshal([]byte(line), &event) == nil {
-				events = append(events, event)
-			}
-		}
+	harness.Eventually(t, soon, "the end of the request is audited", func() (err error) {
+		events, err = b.eventsIn(b.audit, id)
 		if err == nil && !slices.ContainsFunc(events, ended) {
 			err = fmt.Errorf("%d events", len(events))
 		}
 		return err
 	})
+	return events
+}
+
+// eventsIn returns what a file has under an audit ID, without what varies.
+func (b *beside) eventsIn(path, id string) (events []map[string]any, err error) {
+	log, err := os.ReadFile(path)
+	for line := range strings.Lines(string(log)) {
+		var event map[string]any
+		if strings.Contains(line, `"auditID":"`+id+`"`) && json.Unmarshal([]byte(line), &event) == nil {
+			events = append(events, event)
+		}
+	}
 	for _, event := range events {
 		b.normal(event)
 		delete(event, "requestReceivedTimestamp")
@@ -161,7 +215,7 @@ func (b *beside) eventsOf(t *testing.T, id string, r auditedRequest) []map[strin
 			}
 		}
 	}
-	return events
+	return events, err
 }
 
 // ended tells whether no event can follow. A request without a valid identity has

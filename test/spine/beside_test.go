@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
@@ -30,6 +31,8 @@ type beside struct {
 	output *harness.Output
 	// insecure is the URL of the insecure port, which stock lacks.
 	insecure string
+	// end stops the API gracefully.
+	end func(time.Duration) error
 }
 
 // request is one that both APIs are sent.
@@ -180,20 +183,24 @@ func (b *beside) audited(t *testing.T, got harness.Answer) any {
 }
 
 // sideBySide starts ours and stock with the same flags, each with a webhook and an
-// audit log of its own.
+// audit log of its own. SIDE in a flag becomes "ours" or "stock".
 func sideBySide(t *testing.T, args ...string) (ours, stock *beside) {
 	t.Helper()
 	files := harness.TempDir(t)
 	harness.WriteFile(t, files+"/audit.yaml", []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\n"+
 		"rules: [{level: Request, users: [kubernetes-admin, \"system:unsecured\"]}]\n"), 0o600)
 	flags := func(name string) []string {
-		return append([]string{"--audit-policy-file=" + files + "/audit.yaml", "--audit-log-path=" + files + "/" + name}, args...)
+		all := []string{"--audit-policy-file=" + files + "/audit.yaml", "--audit-log-path=" + files + "/" + name}
+		for _, arg := range args {
+			all = append(all, strings.ReplaceAll(arg, "SIDE", name))
+		}
+		return all
 	}
 	port := harness.Must(harness.FreePort())(t)
 	c := harness.Run(t, harness.Options{Args: append(flags("ours"), fmt.Sprintf("--insecure-port=%d", port))})
 	s := harness.RunStock(t, flags("stock")...)
-	return &beside{&c.API, harness.StartWebhook(t, "hooks.hooked.svc"), files + "/ours", c.Dir, s.Etcd, c.Output, fmt.Sprintf("http://127.0.0.1:%d", port)},
-		&beside{&s.API, harness.StartWebhook(t, "hooks.hooked.svc"), files + "/stock", s.Dir, s.Etcd, s.Output, ""}
+	return &beside{&c.API, harness.StartWebhook(t, "hooks.hooked.svc"), files + "/ours", c.Dir, s.Etcd, c.Output, fmt.Sprintf("http://127.0.0.1:%d", port), c.End},
+		&beside{&s.API, harness.StartWebhook(t, "hooks.hooked.svc"), files + "/stock", s.Dir, s.Etcd, s.Output, "", s.End}
 }
 
 // alike sends the request to both and compares all that comes of it.

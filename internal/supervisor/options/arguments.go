@@ -19,6 +19,9 @@ const (
 	DefaultWatchGrace = 10 * time.Second
 	// DefaultRequestTimeout is kube-apiserver's.
 	DefaultRequestTimeout = 60 * time.Second
+	// DefaultAuditWebhookBackoff is kube-apiserver's first pause before it asks an
+	// audit webhook again.
+	DefaultAuditWebhookBackoff = 10 * time.Second
 )
 
 // Given is what the tiers are told that does not come from the user.
