@@ -2,15 +2,19 @@ package auditlog
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Lumberjack never ends the goroutine that removes old files.
@@ -92,6 +96,33 @@ func TestEventsOfManyWritersAreWholeThoughTheFileRotates(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) < 2 {
 		t.Errorf("not rotated: %v", files)
+	}
+}
+
+// Old files are compressed, and removed when there are too many.
+func TestOldFilesAreCompressedAndRemoved(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, Options{Path: filepath.Join(dir, "audit.log"), MaxSize: 1, MaxBackups: 2, Compress: true})
+	w := writer(t, l)
+	for i := range 6 {
+		// Files are named by the millisecond.
+		for now := time.Now().UnixMilli(); time.Now().UnixMilli() == now; {
+			runtime.Gosched()
+		}
+		if _, err := w.Write(bytes.Repeat([]byte{'a' + byte(i)}, 800_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	l.Close()
+	var files []string
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		files, _ = filepath.Glob(filepath.Join(dir, "audit-*"))
+		compressed, _ := filepath.Glob(filepath.Join(dir, "audit-*.log.gz"))
+		return len(files) == 2 && len(compressed) == 2, nil
+	})
+	if err != nil {
+		t.Errorf("there are %q: %v", files, err)
 	}
 }
 
