@@ -136,6 +136,11 @@ conformance-ci: build kubectl stock suite ## All of them but those that wait for
 # ONLY=rights prints one part.
 ONLY ?=
 
+# Three plays of all scenes: untouched, with each tier restarted in between, in direct mode. RUN=TestNoAnswer.*/untouched picks one.
+.PHONY: diff
+diff: build kubectl stock ## Send the same requests to ours and to stock, and compare the answers
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -timeout 30m ./test/diff
+
 .PHONY: report
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'
