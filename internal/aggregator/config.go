@@ -21,13 +21,14 @@ import (
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/delegate"
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
 
 // newConfig takes the options to the configuration of upstream's server, and
-// says how clients are authenticated.
-func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiserver.Config, authenticator.Request, error) {
+// says how clients are authenticated and how current their rights are.
+func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiserver.Config, authenticator.Request, *rights.Feed, error) {
 	metricsfeatures.ApplyFeatureGates(utilfeature.DefaultFeatureGate)
 	o.Metrics.Apply()
 	addCodec(o)
@@ -39,35 +40,35 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 		Resources: apiserver.DefaultAPIResourceConfigSource(),
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	c := base.Config
 	// The head merges OpenAPI documents and does not publish one of its own.
 	c.SkipOpenAPIInstallation = true
 	if err := o.SecureServing.ApplyTo(&c.SecureServing); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	clients, err := o.Authentication.ApplyTo(c, authentication.Tokens{Judge: core.Client})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := serving.ExplainStorage(o.Etcd, o.Etcd.ApplyTo(c)); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := serving.ApplyAudit(p, o.Audit, c); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	whole := p.ClientConfig(tier.Aggregator)
 	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, c.EgressSelector, whole, c.TracerProvider)
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	return &apiserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: *c, SharedInformerFactory: base.Informers},
@@ -78,7 +79,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 			ServiceResolver:           resolver,
 			RejectForwardingRedirects: o.RejectForwardingRedirects,
 		},
-	}, clients, nil
+	}, clients, base.Rights, nil
 }
 
 // addCodec has APIServices stored as kube-apiserver stores them.

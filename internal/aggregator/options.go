@@ -15,6 +15,7 @@ import (
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/authorization"
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
@@ -28,6 +29,7 @@ type Options struct {
 	Authorization  *authorization.Options
 	Admission      *admission.Options
 	Services       services.Options
+	Rights         *rights.Options
 
 	ProxyClientCertFile, ProxyClientKeyFile string
 	RejectForwardingRedirects               bool
@@ -43,6 +45,7 @@ func NewOptions() *Options {
 		Authentication:            authentication.NewOptions(),
 		Authorization:             authorization.NewOptions(),
 		Admission:                 admission.NewOptions(),
+		Rights:                    rights.NewOptions(),
 		RejectForwardingRedirects: true,
 	}
 }
@@ -55,6 +58,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Authorization.AddFlags(fs)
 	o.Admission.AddFlags(fs)
 	o.Services.AddFlags(fs)
+	o.Rights.AddFlags(fs)
 	fs.StringVar(&o.ProxyClientCertFile, "proxy-client-cert-file", "", "Certificate by which aggregated API servers know the head.")
 	fs.StringVar(&o.ProxyClientKeyFile, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")
 	fs.BoolVar(&o.RejectForwardingRedirects, "aggregator-reject-forwarding-redirect", true, "Do not pass redirects of aggregated API servers on to clients.")
@@ -65,7 +69,7 @@ func (o *Options) Validate() error {
 	if o.Authorization.ConfigFile == "" {
 		o.Authentication.ForbidAnonymousWith(o.Authorization.Modes)
 	}
-	errs := append([]error{o.Options.Validate(), o.Authentication.Validate(), o.Authorization.Validate(), o.Admission.Validate()},
+	errs := append([]error{o.Options.Validate(), o.Authentication.Validate(), o.Authorization.Validate(), o.Admission.Validate(), o.Rights.Validate()},
 		o.SecureServing.Validate()...)
 	if (o.ProxyClientCertFile == "") != (o.ProxyClientKeyFile == "") {
 		errs = append(errs, fmt.Errorf("--proxy-client-cert-file and --proxy-client-key-file go together"))

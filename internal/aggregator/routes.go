@@ -18,6 +18,7 @@ import (
 	"triptych.dev/triptych/internal/delegate"
 	"triptych.dev/triptych/internal/exposition"
 	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/router"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
@@ -48,15 +49,16 @@ func newRoutes(core, extensions *delegate.Delegate, wasReady func() bool) *route
 }
 
 // chain returns a genericapiserver.Config.BuildHandlerChainFunc.
-func (r *routes) chain(clients authenticator.Request, synced func() bool) func(http.Handler, *genericapiserver.Config) http.Handler {
+func (r *routes) chain(clients authenticator.Request, synced func() bool, feed *rights.Feed) func(http.Handler, *genericapiserver.Config) http.Handler {
 	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
 		apiHandler = exposition.New(tier.Aggregator, delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions),
 			exposition.Tier{Name: tier.Core, Judged: r.core.Judged()},
 			exposition.Tier{Name: tier.Extensions, Judged: r.extensions.Judged()})
+		own := serving.WithRights(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), feed, authentication.VerdictAuthenticator, &here)
 		r.router = router.New(r.table(), map[tier.Name]http.Handler{
-			tier.Aggregator: r.withWholeAPI(serving.WithKnown(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), synced)),
+			tier.Aggregator: r.withWholeAPI(serving.WithKnown(own, synced)),
 			unknown:         http.HandlerFunc(notYet),
 			tier.Core:       serving.WithDelegation(r.core, &here, authentication.VerdictAuthenticator),
 			tier.Extensions: serving.WithDelegation(r.extensions, &here, authentication.VerdictAuthenticator),

@@ -42,12 +42,12 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	config, clients, err := newConfig(p, o, core)
+	config, clients, feed, err := newConfig(p, o, core)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
 	routes := newRoutes(core, extensions, p.WasReady)
-	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory))
+	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed)
 	p.Listen()
 	p.Reach(tier.Configured)
 
@@ -56,6 +56,12 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 		return err
 	}
 	if err := routes.follow(server); err != nil {
+		return err
+	}
+	if o.Authorization.NamesRBAC() {
+		feed.Follow(lasting, o.Rights.MaxAge, core.Client.Ping)
+	}
+	if err := server.GenericAPIServer.AddReadyzChecks(serving.RightsCheck(p.Wiring.Tier, feed)); err != nil {
 		return err
 	}
 	p.Reach(tier.Constructed)

@@ -95,6 +95,15 @@ func (o *Options) validateFiles(given sets.Set[string]) error {
 	return nil
 }
 
+// NamesRBAC tells whether roles and bindings count. No reload of a file changes
+// that: upstream neither adds RBAC nor takes it away.
+func (o *Options) NamesRBAC() bool {
+	c, _, err := o.configuration()
+	return err == nil && slices.ContainsFunc(c.Authorizers, func(a authzconfig.AuthorizerConfiguration) bool {
+		return a.Type == authzconfig.AuthorizerType(modes.ModeRBAC)
+	})
+}
+
 // configuration returns the authorizers as a configuration file would name them,
 // and that file's content if there is one.
 func (o *Options) configuration() (*authzconfig.AuthorizationConfiguration, string, error) {

@@ -17,11 +17,13 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/serving"
 )
 
-// newConfig takes the options to the configuration of upstream's server.
-func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
+// newConfig takes the options to the configuration of upstream's server, and says
+// how current the rights of users are.
+func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed, error) {
 	metricsfeatures.ApplyFeatureGates(utilfeature.DefaultFeatureGate)
 	o.Metrics.Apply()
 	addCodec(o)
@@ -33,28 +35,28 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 		Resources: apiserver.DefaultAPIResourceConfigSource(),
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := base.Config
 	c.AggregatedDiscoveryGroupManager = serving.NewDiscoveryManager()
 	if err := serving.ExplainStorage(o.Etcd, o.Etcd.ApplyTo(c)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := o.Authorization.ApplyTo(wait.ContextForChannel(c.DrainedNotify()), c, base.Informers); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := serving.ApplyAudit(p, o.Audit, c); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.
 	whole := p.ClientConfig(p.Wiring.Head)
 	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth := webhook.NewDefaultAuthenticationInfoResolverWrapper(nil, c.EgressSelector, whole, c.TracerProvider)
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	return &apiserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: *c, SharedInformerFactory: base.Informers},
@@ -64,7 +66,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, error) {
 			ServiceResolver:      resolver,
 			AuthResolverWrapper:  auth,
 		},
-	}, nil
+	}, base.Rights, nil
 }
 
 // addCodec has CRDs stored as kube-apiserver stores them: as v1beta1, whose

@@ -11,6 +11,7 @@ import (
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authorization"
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/services"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
@@ -22,6 +23,7 @@ type Options struct {
 	Authorization *authorization.Options
 	Admission     *admission.Options
 	Services      services.Options
+	Rights        *rights.Options
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -30,6 +32,7 @@ func NewOptions() *Options {
 		Options:       serving.NewOptions(),
 		Authorization: authorization.NewOptions(),
 		Admission:     admission.NewOptions(),
+		Rights:        rights.NewOptions(),
 	}
 }
 
@@ -39,11 +42,12 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Authorization.AddFlags(fs)
 	o.Admission.AddFlags(fs)
 	o.Services.AddFlags(fs)
+	o.Rights.AddFlags(fs)
 }
 
 // Validate returns everything that is wrong with the options.
 func (o *Options) Validate() error {
-	return utilerrors.NewAggregate([]error{o.Options.Validate(), o.Authorization.Validate(), o.Admission.Validate()})
+	return utilerrors.NewAggregate([]error{o.Options.Validate(), o.Authorization.Validate(), o.Admission.Validate(), o.Rights.Validate()})
 }
 
 // NewCommand returns the program of the extensions tier.

@@ -24,12 +24,20 @@ var peers = serving.Peers{
 }
 
 func run(ctx context.Context, p *process.Process, o *Options) error {
-	config, err := newConfig(p, o)
+	config, feed, err := newConfig(p, o)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
+	core, err := p.Watch(tier.Core)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	if o.Authorization.NamesRBAC() {
+		feed.Follow(context.WithoutCancel(ctx), o.Rights.MaxAge, core.Ping)
+	}
 	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
-		asked := serving.WithKnown(serving.InnerChain(apiHandler, c), p.WasReady)
+		asked := serving.WithRights(serving.InnerChain(apiHandler, c), feed, serving.InnerAuthenticator, c)
+		asked = serving.WithKnown(asked, p.WasReady)
 		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, p.WasReady, c))
 	}
 	p.Listen()
@@ -39,6 +47,9 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return fmt.Errorf("cannot construct extensions: %w", err)
+	}
+	if err := server.GenericAPIServer.AddReadyzChecks(serving.RightsCheck(p.Wiring.Tier, feed)); err != nil {
+		return err
 	}
 	p.Reach(tier.Constructed)
 

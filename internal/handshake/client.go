@@ -248,6 +248,12 @@ func (c *Client) Available() error {
 	return nil
 }
 
+// Ping returns nil if the process answers, whatever stage it is at.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := healthv1.NewHealthClient(c.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: string(tier.Configured)})
+	return err
+}
+
 // Discovery returns the process' aggregated discovery document.
 func (c *Client) Discovery(ctx context.Context) (*handshakev1.DiscoveryResponse, error) {
 	return handshakev1.NewHandshakeClient(c.conn).Discovery(ctx, &handshakev1.DiscoveryRequest{})

@@ -31,6 +31,7 @@ import (
 	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"triptych.dev/triptych/internal/process"
+	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/tier"
 )
 
@@ -62,6 +63,8 @@ type Base struct {
 	Client *kubernetes.Clientset
 	// Informers are fed by core.
 	Informers informers.SharedInformerFactory
+	// Rights tells how current what the informers know of rights is.
+	Rights *rights.Feed
 }
 
 // Build takes the options of a tier to its generic configuration. The options
@@ -110,7 +113,9 @@ func newBase(p *process.Process, kind Kind) (*Base, error) {
 		Order: []string{"flags"}, FlagSets: map[string]*pflag.FlagSet{"flags": p.Flags},
 	}}
 
-	client, err := kubernetes.NewForConfig(p.ClientConfig(tier.Core))
+	feed, toCore := rights.NewFeed(), p.ClientConfig(tier.Core)
+	toCore.Wrap(feed.Wrap)
+	client, err := kubernetes.NewForConfig(toCore)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a client for %s: %w", tier.Core, err)
 	}
@@ -121,6 +126,7 @@ func newBase(p *process.Process, kind Kind) (*Base, error) {
 	return &Base{
 		Config: c,
 		Client: client,
+		Rights: feed,
 		Informers: informers.NewSharedInformerFactoryWithOptions(client, 10*time.Minute,
 			informers.WithTransform(withoutManagedFields), informers.WithInformerName(name)),
 	}, nil

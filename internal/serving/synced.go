@@ -1,9 +1,20 @@
 package serving
 
 import (
+	"net/http"
+
+	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+
+	"triptych.dev/triptych/internal/rights"
+	"triptych.dev/triptych/internal/tier"
 )
+
+// RightsCheck is the readiness check of a tier that is told of rights by core.
+func RightsCheck(name tier.Name, feed *rights.Feed) healthz.HealthChecker {
+	return healthz.NamedCheck("rights-"+string(name), func(*http.Request) error { return feed.Err() })
+}
 
 // RightsSynced returns a function that tells whether every role and binding
 // there was at the start is known.

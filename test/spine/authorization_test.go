@@ -154,7 +154,12 @@ func (j judged) bearer(t *testing.T, token string) *rest.Config {
 }
 
 func (j judged) answers(t *testing.T, token, path string, want int) error {
-	answer, err := harness.Send(t.Context(), j.bearer(t, token), http.MethodGet, path, "")
+	return answersWith(t, j.bearer(t, token), path, want)
+}
+
+// answersWith returns an error unless GET of path is answered with the code.
+func answersWith(t *testing.T, config *rest.Config, path string, want int) error {
+	answer, err := harness.Send(t.Context(), config, http.MethodGet, path, "")
 	if err == nil && answer.Code != want {
 		err = fmt.Errorf("%s", answer)
 	}

@@ -28,7 +28,7 @@ func orUnavailable(answer harness.Answer, err error) bool {
 
 // Core alone knows tokens. While it is away nobody is told that his is bad, after
 // which controllers exit, and nobody waits without end; who shows a certificate
-// goes on with what the head and extensions serve.
+// goes on with what the head and extensions serve, by the rights he had.
 func TestWithoutCoreNoTokenIsCalledBad(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	file := harness.TempDir(t) + "/tokens.csv"
@@ -37,6 +37,10 @@ func TestWithoutCoreNoTokenIsCalledBad(t *testing.T) {
 	const group = "coreless.example.com"
 	installCRD(t, &c.API, group)
 	elsewhere := []string{gadgetsPath(group), "/apis/apiregistration.k8s.io/v1/apiservices"}
+	reader := readerOf(t, &c.API, c.CA(t), group)
+	for _, path := range elsewhere {
+		harness.Eventually(t, soon, "the right to "+path, func() error { return answersWith(t, reader, path, http.StatusOK) })
+	}
 	bearer := rest.AnonymousClientConfig(c.Config(t))
 	bearer.BearerToken, bearer.Timeout = "admin-token", answerBound
 
@@ -48,13 +52,14 @@ func TestWithoutCoreNoTokenIsCalledBad(t *testing.T) {
 			pid := c.WaitReady(t).Replica("core").PID
 			tokens := harness.MustLoad(t, bearer, 4, append(elsewhere, "/api/v1/namespaces", "/version"), orUnavailable)
 			certificates := harness.MustLoad(t, c.Config(t), 2, elsewhere, harness.IsOK)
+			rights := harness.MustLoad(t, reader, 2, elsewhere, harness.IsOK)
 			if err := syscall.Kill(pid, loss.signal); err != nil {
 				t.Fatal(err)
 			}
 			c.WaitStatus(t, harness.StartBound, "core is replaced", func(s harness.Status) bool {
 				return s.Phase == "Ready" && s.Replica("core").PID != pid && s.Replica("core").PID != 0
 			})
-			for who, load := range map[string]*harness.Load{"tokens": tokens, "certificates": certificates} {
+			for who, load := range map[string]*harness.Load{"tokens": tokens, "certificates": certificates, "rights": rights} {
 				report := load.Stop()
 				if len(report.Failures) > 0 || report.OK() == 0 {
 					t.Errorf("%s: answers %v, unexpected are %d:\n%s", who, report.Codes, len(report.Failures),
