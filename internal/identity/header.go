@@ -1,11 +1,14 @@
 package identity
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/apiserver/pkg/authentication/user"
 
@@ -29,12 +32,18 @@ type Identity struct {
 	Judged bool
 	// AuditID is that of the request's audit events; empty if the sender made none.
 	AuditID string
+	// Span is the sender's span of the request; invalid if it traces nothing.
+	Span trace.SpanContext
 	// AuditAnnotations are what authentication had to say to the audit log.
 	AuditAnnotations map[string]string
 }
 
 // Stamp replaces whatever identity h carries by id.
 func Stamp(h http.Header, id Identity) error {
+	var span propagation.MapCarrier
+	if id.Span.IsValid() {
+		span = carrier(id.Span)
+	}
 	b, err := proto.Marshal(&identityv1.Identity{
 		User:          FromUser(id.User),
 		ClientAddress: []byte(id.ClientAddress),
@@ -43,6 +52,9 @@ func Stamp(h http.Header, id Identity) error {
 		AuditId:       []byte(id.AuditID),
 
 		AuditAnnotations: id.AuditAnnotations,
+
+		TraceParent: span.Get(traceParent),
+		TraceState:  span.Get(traceState),
 	})
 	if err != nil {
 		return fmt.Errorf("cannot encode the identity: %w", err)
@@ -75,9 +87,27 @@ func Parse(h http.Header) (Identity, error) {
 		ReceivedAt:    fromNanoseconds(m.GetReceivedAt()),
 		Judged:        m.GetJudged(),
 		AuditID:       string(m.GetAuditId()),
+		Span:          spanOf(m),
 
 		AuditAnnotations: m.GetAuditAnnotations(),
 	}, nil
+}
+
+const traceParent, traceState = "traceparent", "tracestate"
+
+// carrier holds span as W3C's headers do.
+func carrier(span trace.SpanContext) propagation.MapCarrier {
+	m := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(trace.ContextWithSpanContext(context.Background(), span), m)
+	return m
+}
+
+func spanOf(m *identityv1.Identity) trace.SpanContext {
+	if m.GetTraceParent() == "" {
+		return trace.SpanContext{}
+	}
+	from := propagation.MapCarrier{traceParent: m.GetTraceParent(), traceState: m.GetTraceState()}
+	return trace.SpanContextFromContext(propagation.TraceContext{}.Extract(context.Background(), from))
 }
 
 // nanoseconds are 0 for the zero time, whose own are undefined.

@@ -6,10 +6,16 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
 func TestEveryByteOfTheUserSurvives(t *testing.T) {
+	state, err := trace.ParseTraceState("vendor=value")
+	if err != nil {
+		t.Fatal(err)
+	}
+	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled, TraceState: state, Remote: true})
 	for name, u := range map[string]*user.DefaultInfo{
 		"plain":                     {Name: "jane", UID: "7", Groups: []string{"a", "b"}},
 		"group with trailing space": {Name: "jane", Groups: []string{"system:masters "}},
@@ -19,7 +25,7 @@ func TestEveryByteOfTheUserSurvives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := http.Header{}
-			want := Identity{User: u, ClientAddress: "[::1]:4711", ReceivedAt: time.Unix(5, 6), AuditID: "an ID \xff"}
+			want := Identity{User: u, ClientAddress: "[::1]:4711", ReceivedAt: time.Unix(5, 6), AuditID: "an ID \xff", Span: span}
 			if err := Stamp(h, want); err != nil {
 				t.Fatal(err)
 			}

@@ -28,6 +28,7 @@ func WithoutClients(c *genericapiserver.Config) *genericapiserver.Config {
 	inner.Authentication.RequestHeaderConfig = nil
 	inner.CorsAllowedOriginList, inner.HSTSDirectives = nil, nil
 	inner.GoawayChance, inner.ShutdownSendRetryAfter = 0, false
+	inner.TracerProvider = continued(c.TracerProvider)
 	return &inner
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
 	"k8s.io/apiserver/pkg/endpoints/filterlatency"
@@ -32,6 +33,9 @@ func WithDelegation(forward http.Handler, c *genericapiserver.Config, authn auth
 	failed = filterlatency.TrackCompleted(failed) // what goes on is measured where it is served
 
 	handler := stamp(forward)
+	if traced(c.TracerProvider) {
+		handler = genericfilters.WithTracing(handler, c.TracerProvider)
+	}
 	handler = genericfilters.WithAuthentication(handler, authn, failed, c.Authentication.APIAudiences, c.Authentication.RequestHeaderConfig)
 	handler = filterlatency.TrackStarted(handler, c.TracerProvider, "authentication")
 	handler = filters.WithCORS(handler, c.CorsAllowedOriginList, nil, nil, nil, "true")
@@ -126,6 +130,10 @@ func Asking(r *http.Request) (identity.Identity, error) {
 	id := identity.Identity{User: u, ClientAddress: r.RemoteAddr, ReceivedAt: received}
 	if ac := audit.AuditContextFrom(ctx); ac != nil {
 		id.AuditAnnotations = ac.GetEventAnnotations()
+	}
+	// A span of somebody else is the client's own affair.
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() && !span.IsRemote() {
+		id.Span = span
 	}
 	if told, ok := audit.AuditIDFrom(ctx); ok {
 		id.AuditID = string(told)

@@ -58,7 +58,8 @@ func (s *setup) tier(name tier.Name) (launch, watcher, error) {
 		return nil, nil, err
 	}
 	spec := child.Spec{
-		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name)), Env: s.environ,
+		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name)),
+		Env:   child.WithAttributes(s.environ, "triptych.tier="+string(name)+",triptych.replica="+replica(name)),
 		Files: s.sockets.files(name), Log: s.logs[string(name)],
 	}
 	address := s.sockets.handshake[name].address.String()

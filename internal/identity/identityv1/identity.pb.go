@@ -165,7 +165,11 @@ type Identity struct {
 	AuditAnnotations map[string]string `protobuf:"bytes,5,rep,name=audit_annotations,json=auditAnnotations,proto3" json:"audit_annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The ID of the request's audit events, which the head told the client. It is
 	// no header: where core is a proxy, those behind it would see that.
-	AuditId       []byte `protobuf:"bytes,6,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	AuditId []byte `protobuf:"bytes,6,opt,name=audit_id,json=auditId,proto3" json:"audit_id,omitempty"`
+	// The sender's span of the request, as W3C's traceparent and tracestate. They
+	// are no headers for the same reason: the client's own go on as they are.
+	TraceParent   string `protobuf:"bytes,7,opt,name=trace_parent,json=traceParent,proto3" json:"trace_parent,omitempty"`
+	TraceState    string `protobuf:"bytes,8,opt,name=trace_state,json=traceState,proto3" json:"trace_state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -242,6 +246,20 @@ func (x *Identity) GetAuditId() []byte {
 	return nil
 }
 
+func (x *Identity) GetTraceParent() string {
+	if x != nil {
+		return x.TraceParent
+	}
+	return ""
+}
+
+func (x *Identity) GetTraceState() string {
+	if x != nil {
+		return x.TraceState
+	}
+	return ""
+}
+
 var File_internal_identity_identityv1_identity_proto protoreflect.FileDescriptor
 
 const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
@@ -254,7 +272,7 @@ const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
 	"\x05extra\x18\x04 \x03(\v2\x1b.triptych.identity.v1.ExtraR\x05extra\"1\n" +
 	"\x05Extra\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\fR\x06values\"\xdd\x02\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\xa1\x03\n" +
 	"\bIdentity\x12.\n" +
 	"\x04user\x18\x01 \x01(\v2\x1a.triptych.identity.v1.UserR\x04user\x12%\n" +
 	"\x0eclient_address\x18\x02 \x01(\fR\rclientAddress\x12\x1f\n" +
@@ -262,7 +280,10 @@ const file_internal_identity_identityv1_identity_proto_rawDesc = "" +
 	"receivedAt\x12\x16\n" +
 	"\x06judged\x18\x04 \x01(\bR\x06judged\x12a\n" +
 	"\x11audit_annotations\x18\x05 \x03(\v24.triptych.identity.v1.Identity.AuditAnnotationsEntryR\x10auditAnnotations\x12\x19\n" +
-	"\baudit_id\x18\x06 \x01(\fR\aauditId\x1aC\n" +
+	"\baudit_id\x18\x06 \x01(\fR\aauditId\x12!\n" +
+	"\ftrace_parent\x18\a \x01(\tR\vtraceParent\x12\x1f\n" +
+	"\vtrace_state\x18\b \x01(\tR\n" +
+	"traceState\x1aC\n" +
 	"\x15AuditAnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B4Z2triptych.dev/triptych/internal/identity/identityv1b\x06proto3"

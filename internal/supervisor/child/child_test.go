@@ -133,6 +133,10 @@ func TestChildrenGetTheirOwnEnvironmentAlone(t *testing.T) {
 	if got := content(t, path); got != "environment: [TZ=UTC]\n" {
 		t.Errorf("%q", got)
 	}
+	attributed := WithAttributes([]string{"OTEL_RESOURCE_ATTRIBUTES=site=a", "TZ=UTC"}, "b=c")
+	if want := []string{"TZ=UTC", "OTEL_RESOURCE_ATTRIBUTES=site=a,b=c"}; !slices.Equal(attributed, want) {
+		t.Errorf("%q, want %q", attributed, want)
+	}
 	kept := Environment([]string{"PATH=/bin", "NOTIFY_SOCKET=/s", "KUBE_FEATURE_X=1", "AWS_SECRET=1", "https_proxy=p"})
 	if want := []string{"PATH=/bin", "KUBE_FEATURE_X=1", "https_proxy=p"}; !slices.Equal(kept, want) {
 		t.Errorf("%q, want %q", kept, want)

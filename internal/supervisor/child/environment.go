@@ -16,6 +16,23 @@ var passed = []string{
 	"LOCALDOMAIN", "RES_OPTIONS",
 }
 
+// resourceAttributes is where OpenTelemetry reads who the process is.
+const resourceAttributes = "OTEL_RESOURCE_ATTRIBUTES="
+
+// WithAttributes returns env with attributes, KEY=VALUE,..., by which traces tell
+// the process from others, on top of those that are there.
+func WithAttributes(env []string, attributes string) []string {
+	out := []string{}
+	for _, line := range env {
+		if given, ok := strings.CutPrefix(line, resourceAttributes); ok {
+			attributes = given + "," + attributes
+			continue
+		}
+		out = append(out, line)
+	}
+	return append(out, resourceAttributes+attributes)
+}
+
 // passedPrefixes pass whole families: KUBE_FEATURE_... and the like.
 var passedPrefixes = []string{"KUBE_", "OTEL_"}
 
