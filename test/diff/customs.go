@@ -31,7 +31,7 @@ var customs = []scene{
 		{name: "all namespaces", do: "200 GET /apis/${group}/v1/gadgets"},
 		{name: "its discovery", do: "200 GET /apis/${group}/v1"},
 		{name: "its group", do: "200 GET /apis/${group}"},
-		{name: "its document", do: "200 GET /openapi/v3/apis/${group}/v1", settles: true},
+		{name: "its document", do: "200 GET /openapi/v3/apis/${group}/v1", settles: true, aggregation: true},
 		{name: "another version", do: "404 GET /apis/${group}/v2/namespaces/${ns}/gadgets"},
 		{name: "another resource", do: "404 GET /apis/${group}/v1/namespaces/${ns}/widgets"},
 		{name: "at the wrong scope", do: "404 POST /apis/${group}/v1/gadgets", body: gadgets.named("x")},

@@ -84,7 +84,7 @@ func each(format string, paths []string, more ...string) (steps []step) {
 	for _, path := range paths {
 		st := step{do: format[:len(format)-2] + path}
 		if len(more) > 0 {
-			st.as, st.name = "nobody", format[:len(format)-2]+path+" as nobody"
+			st.as = "nobody"
 		}
 		steps = append(steps, st)
 	}

@@ -71,7 +71,7 @@ var objects = []scene{
 			"/api/v1/namespaces/${ns}", "/api/v1/namespaces/${ns}/serviceaccounts/default", "/api/v1/nodes", "/api/v1/componentstatuses/scheduler", "/api/v1/componentstatuses/etcd-0",
 			"/apis/rbac.authorization.k8s.io/v1/clusterroles/view", "/apis/rbac.authorization.k8s.io/v1/clusterroles/admin", "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
 			"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles", "/apis/scheduling.k8s.io/v1/priorityclasses",
-			"/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", "/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1/ipaddresses",
+			"/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations", "/apis/networking.k8s.io/v1/servicecidrs", "/apis/networking.k8s.io/v1/ipaddresses/10.96.0.1",
 			"/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", "/apis/storage.k8s.io/v1/storageclasses", "/apis/certificates.k8s.io/v1/certificatesigningrequests",
 		}),
 		[]step{

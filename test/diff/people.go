@@ -47,7 +47,7 @@ var people = []scene{
 	{name: "rights", steps: slices.Concat(installed, []step{
 		may("of an administrator", `{"user": "x", "groups": ["system:masters"], "resourceAttributes": {"verb": "get", "resource": "pods"}}`),
 		may("of mary", `{"user": "mary", "resourceAttributes": {"verb": "get", "resource": "pods", "namespace": "${ns}"}}`),
-		may("on a path", `{"user": "mary", "groups": ["system:authenticated"], "nonResourceAttributes": {"verb": "get", "path": "/version"}}`),
+		may("on a path", `{"user": "mary", "groups": ["system:authenticated"], "nonResourceAttributes": {"verb": "get", "path": "/apis"}}`),
 		may("of a node", `{"user": "system:node:n", "groups": ["system:nodes"], "resourceAttributes": {"verb": "get", "resource": "secrets", "namespace": "${ns}", "name": "s"}}`),
 		may("by selectors", `{"user": "mary", "resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": {"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n"]}]}}}`),
 		{name: "of nothing", do: "422 POST " + accessReview, body: `{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {}}`},

@@ -38,6 +38,8 @@ type step struct {
 	// keep names values of the answer, by their path in JSON, that later steps may
 	// use: {"version": "metadata.resourceVersion"} is ${version}.
 	keep map[string]string
+	// aggregation: as that of a scene.
+	aggregation bool
 	// settles has the step repeated until both answer as they must: that depends on
 	// what servers do in their own time.
 	settles bool
@@ -47,7 +49,14 @@ func (s step) title() string {
 	if s.name != "" {
 		return s.name
 	}
-	return strings.Join(append([]string{s.do}, s.head...), ", ")
+	title := append([]string{s.do}, s.head...)
+	if s.as != "" {
+		title = append(title, "as "+s.as)
+	}
+	if s.http1 {
+		title = append(title, "over HTTP/1.1")
+	}
+	return strings.Join(title, ", ")
 }
 
 // parts of do.
