@@ -2,7 +2,11 @@ package spine
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,24 +62,14 @@ func TestBadTokenFilesAreToldInOneLine(t *testing.T) {
 func TestAuthenticationConfigIsFollowedAsByStock(t *testing.T) {
 	t.Parallel() // it waits more than it works
 	issuer := harness.StartIssuer(t)
-	config := harness.Must(json.Marshal(map[string]any{
-		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
-		"anonymous": map[string]any{"enabled": true, "conditions": []map[string]string{{"path": "/livez"}}},
-		"jwt": []map[string]any{{
-			"issuer": map[string]any{"url": issuer.URL, "certificateAuthority": string(issuer.CA.CertPEM()),
-				"audiences": []string{"client", "other"}, "audienceMatchPolicy": "MatchAny"},
-			"claimValidationRules": []map[string]string{{"expression": `claims.hd == "yes"`, "message": "hd must be yes"}},
-			"claimMappings": map[string]any{
-				"username": map[string]string{"expression": `"file:" + claims.sub`},
-				"groups":   map[string]string{"expression": "claims.teams"},
-				"uid":      map[string]string{"claim": "sub"},
-				"extra":    []map[string]string{{"key": "example.com/team", "valueExpression": "claims.teams[0]"}},
-			},
-			"userValidationRules": []map[string]string{{"expression": `!user.username.startsWith("file:system:")`, "message": "reserved"}},
-		}},
-	}))(t)
 	path := harness.TempDir(t) + "/authentication.json"
-	harness.WriteFile(t, path, config, 0o600)
+	replace := func(config []byte) { // at once: nobody reads half of it
+		harness.WriteFile(t, path+".new", config, 0o600)
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(authenticationConfig(t, issuer, "/livez", "client", "other"))
 	p := runPair(t, "--authentication-config="+path)
 
 	sign := func(aud, sub, hd string) string {
@@ -109,4 +103,79 @@ func TestAuthenticationConfigIsFollowedAsByStock(t *testing.T) {
 			}
 		}
 	})
+	t.Run("reload", func(t *testing.T) {
+		counted := func() string { return p.sameCounts(t, "apiserver_authentication_config_controller_") }
+		before := counted()
+		changed := func() {
+			harness.Eventually(t, soon, "the file is read", func() error {
+				if counted() == before {
+					return fmt.Errorf("still %s", before)
+				}
+				return nil
+			})
+			before = counted()
+		}
+		// Another audience, for the first one.
+		replace(authenticationConfig(t, issuer, "/livez", "third", "other"))
+		changed()
+		for kind, want := range map[string]int{"bad: for a third": http.StatusForbidden, "for the other": http.StatusForbidden, "for the client": http.StatusUnauthorized} {
+			for tier, path := range tierPaths {
+				for name, side := range p.sides() { // verdicts are kept for 10 s
+					harness.Eventually(t, soon, name+": "+kind+" in "+tier, func() error { return answersWith(t, side.bearer(t, kind), path, want) })
+				}
+				p.compare(t, kind, path, showing(kind))
+			}
+		}
+		// Where the anonymous are let in is for the start; such a file is refused whole.
+		replace(authenticationConfig(t, issuer, "/readyz", "client"))
+		changed()
+		replace([]byte("]junk["))
+		changed()
+		p.compare(t, "after mistakes", tierPaths["core"], showing("bad: for a third"))
+		for _, path := range []string{"/livez", "/readyz"} {
+			p.compare(t, "the anonymous after mistakes", path, func(*bearers) []string { return nil })
+		}
+	})
+}
+
+// sameCounts demands that metrics with the prefix have the values of stock's, and
+// returns them.
+func (p *pairOfBearers) sameCounts(t *testing.T, prefix string) string {
+	t.Helper()
+	samples := regexp.MustCompile(`(?m)^` + prefix + `\S*(?:total|info)\{.*$`)
+	var all string
+	harness.Eventually(t, soon, "both count alike", func() error {
+		of := func(api *harness.API, path string) string {
+			found := samples.FindAllString(string(api.Get(t, path).Body), -1)
+			slices.Sort(found)
+			return strings.Join(found, "\n")
+		}
+		all = of(p.stock.API, "/metrics")
+		if got := of(p.ours.API, "/debug/tiers/core/metrics"); got != all || got == "" {
+			return fmt.Errorf("%s, stock\n%s", got, all)
+		}
+		return nil
+	})
+	return all
+}
+
+// authenticationConfig is a file with one issuer, and one path for the anonymous.
+func authenticationConfig(t *testing.T, issuer *harness.Issuer, anonymous string, audiences ...string) []byte {
+	t.Helper()
+	return harness.Must(json.Marshal(map[string]any{
+		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+		"anonymous": map[string]any{"enabled": true, "conditions": []map[string]string{{"path": anonymous}}},
+		"jwt": []map[string]any{{
+			"issuer": map[string]any{"url": issuer.URL, "certificateAuthority": string(issuer.CA.CertPEM()),
+				"audiences": audiences, "audienceMatchPolicy": "MatchAny"},
+			"claimValidationRules": []map[string]string{{"expression": `claims.hd == "yes"`, "message": "hd must be yes"}},
+			"claimMappings": map[string]any{
+				"username": map[string]string{"expression": `"file:" + claims.sub`},
+				"groups":   map[string]string{"expression": "claims.teams"},
+				"uid":      map[string]string{"claim": "sub"},
+				"extra":    []map[string]string{{"key": "example.com/team", "valueExpression": "claims.teams[0]"}},
+			},
+			"userValidationRules": []map[string]string{{"expression": `!user.username.startsWith("file:system:")`, "message": "reserved"}},
+		}},
+	}))(t)
 }

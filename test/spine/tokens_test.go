@@ -75,14 +75,15 @@ func (p *pairOfBearers) sides() map[string]*bearers {
 }
 
 // outside are the flags, files and servers by which both know users that are no
-// objects of theirs, and a token of each.
-func outside(t *testing.T) (flags []string, tokens map[string]string) {
+// objects of theirs, a token of each, and how often a webhook was asked about one.
+func outside(t *testing.T) (flags []string, tokens map[string]string, asked func(token string) int) {
 	t.Helper()
 	files := harness.TempDir(t)
 	harness.WriteFile(t, files+"/tokens.csv", []byte("static-token,jane,7,\"devs,ops \"\nadmin-token,root,8,system:masters\n"), 0o600)
 	issuer := harness.StartIssuer(t)
 	harness.WriteFile(t, files+"/issuer.crt", issuer.CA.CertPEM(), 0o600)
-	reviewer := harness.StartReviewer(t, map[string]authenticationv1.UserInfo{
+	reviewer, asked := harness.StartReviewer(t, map[string]authenticationv1.UserInfo{
+		"seen-by-ours": {Username: "hook"}, "seen-by-stock": {Username: "hook"},
 		"reviewed-token": {Username: "hook", UID: "9", Groups: []string{"hooked"}, Extra: map[string]authenticationv1.ExtraValue{"Example.com/Key": {"a", "b"}}},
 	})
 	claims := map[string]any{"aud": "client", "sub": "subject", "email": "oidc@example.com", "email_verified": true, "teams": []string{"a", "b"}, "hd": "yes"}
@@ -108,7 +109,7 @@ func outside(t *testing.T) (flags []string, tokens map[string]string) {
 			"bad: oidc without the claim":    issuer.Sign(t, with("hd", "no")),
 			"bad: oidc of another issuer":    issuer.Sign(t, with("iss", "https://127.0.0.1:1")),
 			"bad: oidc signed by a stranger": harness.StartIssuer(t).Sign(t, with("iss", issuer.URL)),
-		}
+		}, asked
 }
 
 // issue makes a token of every kind that stands for an object of the server's.
@@ -180,7 +181,7 @@ func comparable(answer harness.Answer) string {
 // every way there is to show it; every bad one is refused with the same words.
 func TestTokensAreJudgedAsInStock(t *testing.T) {
 	t.Parallel() // it waits more than it works
-	flags, others := outside(t)
+	flags, others, asked := outside(t)
 	p := runPair(t, append(flags, "--anonymous-auth=false")...)
 	for _, side := range p.sides() {
 		side.issue(t, others)
@@ -197,6 +198,7 @@ func TestTokensAreJudgedAsInStock(t *testing.T) {
 		t.Run(name, test)
 	}
 	t.Run("audit", p.sameAudit) // of the requests above
+	t.Run("webhook", func(t *testing.T) { p.sameQuestions(t, asked) })
 	t.Run("revocation", p.sameLifetime)
 }
 
@@ -410,6 +412,31 @@ func (b *bearers) audited(t *testing.T, uri string) string {
 
 // sameLifetime takes tokens back. Core remembers what it has found out about a
 // token, as stock does; a second memory would add to it.
+// sameQuestions demands that what a webhook says of a token is remembered as by
+// stock, whichever tiers the token is shown to.
+func (p *pairOfBearers) sameQuestions(t *testing.T, asked func(token string) int) {
+	for kind, want := range map[string]int{"seen": http.StatusForbidden, "unseen": http.StatusUnauthorized} {
+		counts := map[string]int{}
+		for name, side := range p.sides() {
+			token := kind + "-by-" + name
+			for range 3 {
+				for tier, path := range tierPaths {
+					config := side.Anonymous(t)
+					config.BearerToken = token
+					if err := answersWith(t, config, path, want); err != nil {
+						t.Errorf("%s, %s: %v", token, tier, err)
+					}
+				}
+			}
+			counts[name] = asked(token)
+		}
+		if counts["ours"] != counts["stock"] || counts["ours"] == 0 {
+			t.Errorf("about a token that it has %s the webhook was asked %v", kind, counts)
+		}
+		t.Log(kind, counts)
+	}
+}
+
 func (p *pairOfBearers) sameLifetime(t *testing.T) {
 	for name, side := range p.sides() {
 		for _, r := range harness.Must(side.source.Revocables(t.Context(), 1))(t) {
