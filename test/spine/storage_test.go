@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"triptych.dev/triptych/test/harness"
 )
 
@@ -71,27 +69,5 @@ func TestExternalEtcd(t *testing.T) {
 	}
 	if got := other.Get(t, gadgetsPath(group)+"/one"); got.Code != 200 {
 		t.Errorf("the custom resource: %s", got)
-	}
-}
-
-// A stock kube-apiserver can take the data over, custom resources included.
-func TestStockServerCanTakeTheDataBack(t *testing.T) {
-	etcd := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
-	t.Cleanup(func() { etcd.End(soon) })
-	const group = "back.example.com"
-	c := harness.Run(t, harness.Options{Args: etcd.Flags()})
-	gadgets := installCRD(t, &c.API, group)
-	createGadget(t, &c.API, group, "one")
-	c.Kubectl(t, "create", "configmap", "kept", "--from-literal=key=value")
-	c.Stop(t)
-
-	stock := harness.RunStock(t, etcd.Flags()...)
-	if got := stock.Kubectl(t, "get", "configmap", "kept", "-o", "jsonpath={.data.key}"); got != "value" {
-		t.Errorf("the ConfigMap says %q", got)
-	}
-	served(t, &stock.API, gadgetsPath(group))
-	one := harness.Must(stock.Dynamic(t).Resource(gadgets).Namespace("default").Get(t.Context(), "one", metav1.GetOptions{}))(t)
-	if one.GetUID() == "" {
-		t.Errorf("the custom resource is %v", one)
 	}
 }
