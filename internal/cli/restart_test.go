@@ -18,6 +18,9 @@ func (direct) Status() control.Status {
 }
 func (direct) Stop(bool)                             {}
 func (direct) Restart(context.Context, string) error { return nil }
+func (direct) CompactEtcd(context.Context) (control.Compaction, error) {
+	return control.Compaction{}, nil
+}
 
 func TestOnlyWhatRunsIsOffered(t *testing.T) {
 	// t.TempDir is too long for a socket in it.

@@ -86,7 +86,11 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 		fmt.Fprintf(w, "Plain: %s\n", s.InsecureURL)
 	}
 	if s.Etcd.Embedded {
-		fmt.Fprintf(w, "Etcd:  pid %d\n\n", s.Etcd.PID)
+		fmt.Fprintf(w, "Etcd:  pid %d\n", s.Etcd.PID)
+		if s.Etcd.Problem != "" {
+			fmt.Fprintf(w, "       %s\n", s.Etcd.Problem)
+		}
+		fmt.Fprintln(w)
 	} else {
 		fmt.Fprint(w, "Etcd:  your own\n\n")
 	}

@@ -61,6 +61,12 @@ func (c *Client) Restart(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodPost, "/v1/restart", url.Values{"name": {name}}, nil)
 }
 
+// CompactEtcd has the supervisor make room in its etcd.
+func (c *Client) CompactEtcd(ctx context.Context) (*Compaction, error) {
+	done := &Compaction{}
+	return done, c.call(ctx, http.MethodPost, "/v1/etcd/compact", nil, done)
+}
+
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, into any) error {
 	u := url.URL{Scheme: "http", Host: "supervisor", Path: path, RawQuery: query.Encode()}
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)

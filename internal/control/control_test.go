@@ -23,11 +23,13 @@ type fake struct {
 	stops  []bool
 	// restart is what Restart does.
 	restart func(context.Context, string) error
+	compact func() (Compaction, error)
 }
 
-func (f *fake) Status() Status                                 { return f.status }
-func (f *fake) Stop(now bool)                                  { f.stops = append(f.stops, now) }
-func (f *fake) Restart(ctx context.Context, name string) error { return f.restart(ctx, name) }
+func (f *fake) Status() Status                                  { return f.status }
+func (f *fake) Stop(now bool)                                   { f.stops = append(f.stops, now) }
+func (f *fake) Restart(ctx context.Context, name string) error  { return f.restart(ctx, name) }
+func (f *fake) CompactEtcd(context.Context) (Compaction, error) { return f.compact() }
 
 func serve(t *testing.T, f *fake) *Client {
 	t.Helper()
@@ -139,5 +141,17 @@ func TestOnlyRootAndTheOwnUserAreTrusted(t *testing.T) {
 		if got := trusted(uid); got != want {
 			t.Errorf("user %d: %v", uid, got)
 		}
+	}
+}
+
+func TestACompactionArrivesAsItWasMadeOrWithWhyNot(t *testing.T) {
+	want, why := Compaction{Before: "8 of 8 MiB", After: "7 of 8 MiB", Full: true}, error(nil)
+	c := serve(t, &fake{compact: func() (Compaction, error) { return want, why }})
+	if got, err := c.CompactEtcd(t.Context()); err != nil || *got != want {
+		t.Errorf("got %+v %v", got, err)
+	}
+	why = errors.New("no etcd")
+	if _, err := c.CompactEtcd(t.Context()); err == nil || err.Error() != "no etcd" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -20,6 +20,8 @@ type Supervisor interface {
 	Stop(now bool)
 	// Restart returns when the named child is ready again.
 	Restart(ctx context.Context, name string) error
+	// CompactEtcd makes room in the embedded etcd.
+	CompactEtcd(ctx context.Context) (Compaction, error)
 }
 
 // Server answers on the control socket.
@@ -83,6 +85,14 @@ func handler(s Supervisor) http.Handler {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST /v1/etcd/compact", func(w http.ResponseWriter, r *http.Request) {
+		done, err := s.CompactEtcd(r.Context())
+		if err != nil {
+			answer(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, done)
 	})
 	return mux
 }

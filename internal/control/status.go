@@ -5,6 +5,7 @@
 //	GET  /v1/status            Status
 //	POST /v1/stop[?now=true]   202, the stop has begun
 //	POST /v1/restart?name=NAME 204 when the child is ready again
+//	POST /v1/etcd/compact      Compaction, when it is done
 package control
 
 import "time"
@@ -25,6 +26,17 @@ type Status struct {
 type Etcd struct {
 	PID      int  `json:"pid"`
 	Embedded bool `json:"embedded"`
+	// Problem says what is wrong with it and what to do, in one line.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Compaction is what making room in etcd has brought.
+type Compaction struct {
+	// Before and After say how much of the quota was taken, and is.
+	Before string `json:"before"`
+	After  string `json:"after"`
+	// Full tells that there still is no room, and writes are refused.
+	Full bool `json:"full"`
 }
 
 // Tier is one tier and its processes.

@@ -24,7 +24,7 @@ var probeInterval = 20 * time.Millisecond
 var probeTimeout = 5 * time.Second
 
 // AlarmError tells that etcd itself says that something is wrong. Waiting does
-// not help, and etcd never takes an alarm back by itself.
+// not help: etcd never takes an alarm back by itself.
 type AlarmError struct {
 	// NoSpace: the quota is reached. Reads and deletes work, other writes are
 	// refused, so the API server may and should run: it is how one frees space.
@@ -37,8 +37,7 @@ func (e *AlarmError) Error() string {
 	if e.Corrupt {
 		return "etcd raised the alarm CORRUPT: restore its data from a backup"
 	}
-	return "etcd raised the alarm NOSPACE and refuses writes: delete objects or raise its quota, " +
-		"let it be compacted and defragmented, then run `etcdctl alarm disarm`"
+	return "etcd raised the alarm NOSPACE and refuses writes"
 }
 
 // Client asks one etcd for its health. It reconnects by itself.

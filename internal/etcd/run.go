@@ -45,6 +45,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil || server == nil {
 		return explain(o, cannotStart, err)
 	}
+	go disarm(stopping, server.Server, log)
 	stopKeeping := keepCompact(server.Server.Backend(), o.DataDir, log)
 	if err := wait(ctx, server, failures); err != nil {
 		return explain(o, failed, err)

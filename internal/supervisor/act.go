@@ -36,7 +36,7 @@ func (c *chain) do(m *member, actions []lifecycle.Action) {
 // its listeners are open already.
 func (c *chain) start(m *member) {
 	m.life++
-	m.description = nil
+	m.description, m.full = nil, ""
 	p, err := m.launch()
 	if err != nil {
 		exit := lifecycle.Exit{Code: -1, Time: time.Now(), Reason: err.Error()}
@@ -133,6 +133,15 @@ func (s *sink) ReadinessLost() {
 
 func (s *sink) Rejected(reason string) {
 	s.event(func(m *lifecycle.Machine) []lifecycle.Action { return m.Rejected(reason) })
+}
+
+func (s *sink) Full(size string) {
+	s.post(func() {
+		s.member.full = size
+		if size != "" {
+			s.chain.say("%s: %s", s.member.name(), fullLine(size))
+		}
+	})
 }
 
 func (s *sink) Alive() {

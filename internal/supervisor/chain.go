@@ -123,12 +123,16 @@ func (c *chain) member(name string) *member {
 // announce publishes what is so now, and tells what is told once or at changes of
 // the whole.
 func (c *chain) announce() {
-	states := make([]lifecycle.State, 0, len(c.members))
+	states, everReady := make([]lifecycle.State, 0, len(c.members)), true
 	for _, m := range c.members {
-		states = append(states, m.machine.View().State)
+		v := m.machine.View()
+		states, everReady = append(states, v.State), everReady && v.EverReady
 	}
 	before := c.phase
-	c.phase = lifecycle.NextPhase(before, c.haste != atWork, states)
+	if before == lifecycle.PhaseStarting && everReady {
+		before = lifecycle.PhaseReady // a full etcd may never be ready with the rest
+	}
+	before, c.phase = c.phase, lifecycle.NextPhase(before, c.haste != atWork, states)
 	// Who is told may ask, and the insecure port opens by what is published.
 	c.publish()
 	if head := states[len(states)-1]; head == lifecycle.Ready && !c.announced && c.haste == atWork {

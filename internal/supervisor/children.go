@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 
@@ -82,9 +83,14 @@ func (s *setup) given(name tier.Name) options.Given {
 	return g
 }
 
-func (s *setup) etcd() (launch, watcher, error) {
+// etcdTLS is for calls to the embedded etcd as the supervisor.
+func (s *setup) etcdTLS() (*tls.Config, error) {
 	client := s.pki.EtcdClient(identity.Supervisor)
-	cfg, err := pki.ClientTLS(s.pki.EtcdCA().Cert, client.Cert, client.Key, "127.0.0.1")
+	return pki.ClientTLS(s.pki.EtcdCA().Cert, client.Cert, client.Key, "127.0.0.1")
+}
+
+func (s *setup) etcd() (launch, watcher, error) {
+	cfg, err := s.etcdTLS()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,6 +98,7 @@ func (s *setup) etcd() (launch, watcher, error) {
 	o := etcd.Options{
 		DataDir: s.dir.Etcd(), ClientAddress: s.etcdAddress, Lifeline: child.LifelineFD,
 		CAFile: s.pki.EtcdCA().Cert, CertFile: server.Cert, KeyFile: server.Key,
+		QuotaBytes: s.options.EtcdQuotaBackendBytes,
 	}
 	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.logs[Etcd]}
 	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil

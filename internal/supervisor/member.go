@@ -26,6 +26,8 @@ type member struct {
 	alarm       int
 	timer       *time.Timer
 	description *handshakev1.DescribeResponse
+	// full is how large the database is that takes no more writes, or empty.
+	full string
 }
 
 // name is what lines and reports call the member.

@@ -19,13 +19,15 @@ type Child struct {
 	lifecycle.View
 	// Description is who the process says it is, or nil before it did.
 	Description *handshakev1.DescribeResponse
+	// Full is how large an etcd is that takes no more writes, or empty.
+	Full string
 }
 
 // publish makes the snapshot that others see.
 func (c *chain) publish() {
 	s := Snapshot{Phase: c.phase, Children: map[string]Child{}, Head: c.members[len(c.members)-1].row.name}
 	for _, m := range c.members {
-		s.Children[m.row.name] = Child{View: m.machine.View(), Description: m.description}
+		s.Children[m.row.name] = Child{View: m.machine.View(), Description: m.description, Full: m.full}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

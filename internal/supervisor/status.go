@@ -22,6 +22,9 @@ func (v *Supervisor) Status() control.Status {
 		InsecureURL: v.front.shownURL(now),
 		Etcd:        control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
 	}
+	if size := now.Children[Etcd].Full; size != "" {
+		s.Etcd.Problem = fullLine(size)
+	}
 	for _, name := range slices.Backward(tier.UpTo(v.setup.head)) {
 		r := replicaStatus(now.Children[string(name)].View)
 		r.Address = v.setup.sockets.hop[name].address.String()

@@ -14,8 +14,9 @@ type Status struct {
 	SecureURL   string `json:"secureURL"`
 	InsecureURL string `json:"insecureURL"`
 	Etcd        struct {
-		PID      int  `json:"pid"`
-		Embedded bool `json:"embedded"`
+		PID      int    `json:"pid"`
+		Embedded bool   `json:"embedded"`
+		Problem  string `json:"problem"`
 	} `json:"etcd"`
 	Tiers []TierStatus `json:"tiers"`
 }

@@ -4,11 +4,11 @@ package lifecycle
 type Phase string
 
 const (
-	// PhaseStarting: not everything has been ready at once yet.
+	// PhaseStarting: not everything has been ready yet.
 	PhaseStarting Phase = "Starting"
 	// PhaseReady: everything is ready.
 	PhaseReady Phase = "Ready"
-	// PhaseDegraded: everything was ready once, and something is not now.
+	// PhaseDegraded: everything was ready, and something is not now.
 	PhaseDegraded Phase = "Degraded"
 	// PhaseStopping: told to stop.
 	PhaseStopping Phase = "Stopping"

@@ -44,6 +44,7 @@ func (r *record) Reached(stage tier.Stage)                  { r.add("reached %s"
 func (r *record) ReadinessLost()                            { r.add("lost") }
 func (r *record) Described(d *handshakev1.DescribeResponse) { r.add("described %s", d.GetReplica()) }
 func (r *record) Rejected(reason string)                    { r.add("rejected: %s", reason) }
+func (r *record) Full(size string)                          { r.add("full: %s", size) }
 func (r *record) Alive()                                    { r.add("alive") }
 func (r *record) Silent()                                   { r.add("silent") }
 

@@ -24,6 +24,9 @@ type Sink interface {
 	Described(*handshakev1.DescribeResponse)
 	// Rejected says that the process must not be worked with.
 	Rejected(reason string)
+	// Full says that etcd takes no more writes, and how large it is, or empty that
+	// it takes them again.
+	Full(size string)
 	// Alive and Silent say whether the process answered a health check in time.
 	Alive()
 	Silent()

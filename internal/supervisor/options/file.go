@@ -26,19 +26,20 @@ const (
 // File is the configuration file: the settings of the flags, by their names in
 // camel case. What is left out keeps its default.
 type File struct {
-	APIVersion          string   `json:"apiVersion"`
-	Kind                string   `json:"kind"`
-	DataDir             *string  `json:"dataDir,omitempty"`
-	BindAddress         *string  `json:"bindAddress,omitempty"`
-	SecurePort          *int     `json:"securePort,omitempty"`
-	InsecurePort        *int     `json:"insecurePort,omitempty"`
-	InsecureBindAddress *string  `json:"insecureBindAddress,omitempty"`
-	EtcdServers         []string `json:"etcdServers,omitempty"`
-	EtcdCAFile          *string  `json:"etcdCAFile,omitempty"`
-	EtcdCertFile        *string  `json:"etcdCertFile,omitempty"`
-	EtcdKeyFile         *string  `json:"etcdKeyFile,omitempty"`
-	WithoutAggregator   *bool    `json:"withoutAggregator,omitempty"`
-	BinDir              *string  `json:"binDir,omitempty"`
+	APIVersion            string   `json:"apiVersion"`
+	Kind                  string   `json:"kind"`
+	DataDir               *string  `json:"dataDir,omitempty"`
+	BindAddress           *string  `json:"bindAddress,omitempty"`
+	SecurePort            *int     `json:"securePort,omitempty"`
+	InsecurePort          *int     `json:"insecurePort,omitempty"`
+	InsecureBindAddress   *string  `json:"insecureBindAddress,omitempty"`
+	EtcdServers           []string `json:"etcdServers,omitempty"`
+	EtcdCAFile            *string  `json:"etcdCAFile,omitempty"`
+	EtcdCertFile          *string  `json:"etcdCertFile,omitempty"`
+	EtcdKeyFile           *string  `json:"etcdKeyFile,omitempty"`
+	EtcdQuotaBackendBytes *int64   `json:"etcdQuotaBackendBytes,omitempty"`
+	WithoutAggregator     *bool    `json:"withoutAggregator,omitempty"`
+	BinDir                *string  `json:"binDir,omitempty"`
 	// Flags are kube-apiserver's, by name without dashes. A value is a string, a
 	// number, a boolean, or a list of those for a flag that is given repeatedly.
 	Flags map[string]values `json:"flags,omitempty"`
@@ -140,16 +141,17 @@ func (f *File) own(set func(string, []string) error) error {
 		one("etcd-cafile", f.EtcdCAFile),
 		one("etcd-certfile", f.EtcdCertFile),
 		one("etcd-keyfile", f.EtcdKeyFile),
+		one("etcd-quota-backend-bytes", decimal(f.EtcdQuotaBackendBytes)),
 		one("without-aggregator", boolean(f.WithoutAggregator)),
 		one("bin-dir", f.BinDir),
 	)
 }
 
-func decimal(n *int) *string {
+func decimal[N int | int64](n *N) *string {
 	if n == nil {
 		return nil
 	}
-	s := strconv.Itoa(*n)
+	s := strconv.FormatInt(int64(*n), 10)
 	return &s
 }
 

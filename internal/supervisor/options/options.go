@@ -35,6 +35,9 @@ type Options struct {
 	// the supervisor runs one.
 	EtcdServers                           []string
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// EtcdQuotaBackendBytes is the size of the supervisor's etcd at which it takes
+	// no more writes; 0 is etcd's most, 8 GiB.
+	EtcdQuotaBackendBytes int64
 	// WithoutAggregator is the direct mode: core is the head.
 	WithoutAggregator bool
 	// BinDir holds the tiers' programs; empty means beside the supervisor's.
@@ -66,7 +69,7 @@ func New() *Options {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.SetNormalizeFunc(dashes)
 	fs.SortFlags = false
-	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and control socket")
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and the socket")
 	fs.IPVar(&o.BindAddress, "bind-address", o.BindAddress, "address that serves clients")
 	fs.IntVar(&o.SecurePort, "secure-port", o.SecurePort, "port that serves clients; 0 picks a free one")
 	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port that makes everybody on this machine an administrator; 0 is none")
@@ -75,9 +78,10 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of your own etcd")
 	fs.StringVar(&o.EtcdCertFile, "etcd-certfile", o.EtcdCertFile, "client certificate for your own etcd")
 	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
+	fs.Int64Var(&o.EtcdQuotaBackendBytes, "etcd-quota-backend-bytes", o.EtcdQuotaBackendBytes, "size at which the supervisor's etcd takes no more writes; 0 is 8 GiB")
 	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients, without APIServices (so does "+directVariable+"=anything)")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
-	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; can be given again")
+	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; repeatable")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
 	o.Forwarded.addFlags(fs)
 	o.flags = fs
@@ -146,6 +150,11 @@ func (o *Options) checkInsecure() error {
 }
 
 func (o *Options) checkEtcd() error {
+	if quota := o.EtcdQuotaBackendBytes; quota < 0 {
+		return fmt.Errorf("--etcd-quota-backend-bytes=%d is no size: want bytes, or 0 for 8 GiB", quota)
+	} else if quota > 0 && len(o.EtcdServers) > 0 {
+		return errors.New("--etcd-quota-backend-bytes is for the etcd that the supervisor runs: give yours its own --quota-backend-bytes")
+	}
 	if len(o.EtcdServers) == 0 {
 		if o.EtcdCAFile+o.EtcdCertFile+o.EtcdKeyFile != "" {
 			return errors.New("--etcd-cafile, --etcd-certfile and --etcd-keyfile are for an etcd of your own: give its --etcd-servers too")

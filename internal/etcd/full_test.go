@@ -1,0 +1,95 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// fill writes other keys until the quota is reached.
+func fill(t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	for i := range 1000 {
+		if _, err := c.Put(t.Context(), fmt.Sprint("fill", i), strings.Repeat("v", 1<<17)); err != nil {
+			return
+		}
+	}
+	t.Fatal("the quota is not reached")
+}
+
+func compact(t *testing.T, r *rig) (before, after Room) {
+	t.Helper()
+	c, err := Dial(r.options.ClientAddress, r.tls(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if before, after, err = c.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return before, after
+}
+
+func TestCompactingAFullEtcdHasItTakeWritesAgainOnceThereIsRoom(t *testing.T) {
+	r := newRig(t)
+	r.options.QuotaBytes = 2 << 20
+	r.start(t, "plain")
+	client := r.client(t)
+	put(t, client, "kept", "value")
+	fill(t, client)
+
+	if before, after := compact(t, r); !before.Full || !after.Full || after.Quota != 2<<20 {
+		t.Errorf("what is full of data: %+v, then %+v", before, after)
+	}
+	if _, err := client.Delete(t.Context(), "fill", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	if before, after := compact(t, r); !before.Full || after.Full || after.Size >= before.Size/2 {
+		t.Errorf("what is full of history: %+v, then %+v", before, after)
+	}
+	put(t, client, "more", "value")
+	// There is nothing more to compact.
+	if _, after := compact(t, r); after.Full {
+		t.Errorf("what has room: %+v", after)
+	}
+	if got := get(t, client, "kept"); got != "value" {
+		t.Errorf("what was there is %q", got)
+	}
+}
+
+func TestAFullEtcdTakesWritesAfterAStartWithALargerQuotaAlone(t *testing.T) {
+	r := newRig(t)
+	r.options.QuotaBytes = 2 << 20
+	first := r.start(t, "plain")
+	fill(t, r.client(t))
+	first.stop()
+	again := r.launch(t, "plain")
+	client, err := Dial(r.options.ClientAddress, r.tls(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := WaitHealthy(t.Context(), r.options.ClientAddress, r.tls(t)); err == nil {
+		t.Error("the alarm is gone with the quota as it was")
+	}
+	again.stop()
+
+	r.options.QuotaBytes = 8 << 20
+	r.launch(t, "plain")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		if room, err := client.Room(ctx); err == nil && !room.Full {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the alarm stays")
+		}
+		time.Sleep(probeInterval)
+	}
+	put(t, r.client(t), "more", "value")
+}
