@@ -18,7 +18,7 @@ func TestFullEtcdIsToldAndMended(t *testing.T) {
 	c.Kubectl(t, "create", "configmap", "kept")
 	const path = "/api/v1/namespaces/default/configmaps/kept"
 	write := func(i int) harness.Answer {
-		return request{"", http.MethodPut, path, large(`"name": "kept"`, i), nil}.send(t, &beside{API: &c.API})
+		return request{"", http.MethodPut, path, bulky(`"name": "kept"`, i), nil}.send(t, &beside{API: &c.API})
 	}
 	acknowledged, last := 0, harness.Answer{}
 	for last = write(1); last.Code == http.StatusOK && acknowledged < 200; last = write(acknowledged + 1) {
@@ -64,8 +64,8 @@ func TestFullEtcdIsToldAndMended(t *testing.T) {
 	t.Logf("%d writes were taken", acknowledged)
 }
 
-// large is a ConfigMap that differs from all others by n.
-func large(metadata string, n int) string {
+// bulky is a ConfigMap that differs from all others by n.
+func bulky(metadata string, n int) string {
 	return fmt.Sprintf(`{"kind": "ConfigMap", "apiVersion": "v1", "metadata": {%s}, "data": {"n": "%d", "a": %q}}`, metadata, n, strings.Repeat("x", 1<<18))
 }
 
@@ -77,7 +77,7 @@ func TestFullEtcdStartsAndTakesWritesWithALargerQuota(t *testing.T) {
 	c := harness.Run(t, options)
 	n, stderr, code := 0, "", 0
 	for round := 0; code == 0 && round < 5; round++ { // each leaves less history to compact
-		create := request{"", http.MethodPost, "/api/v1/namespaces/default/configmaps", large(`"generateName": "more"`, n), nil}
+		create := request{"", http.MethodPost, "/api/v1/namespaces/default/configmaps", bulky(`"generateName": "more"`, n), nil}
 		for create.send(t, &beside{API: &c.API}).Code == http.StatusCreated && n < 200 {
 			n++
 		}
