@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/nxadm/tail"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"triptych.dev/triptych/internal/datadir"
+	"triptych.dev/triptych/internal/supervisor/logline"
 )
 
 // supervisorLog is the name of the supervisor's own log.
@@ -84,7 +86,11 @@ func (c *command) printLog(ctx context.Context, path, prefix string, follow bool
 				return t.Wait() // Err would race with the end
 			}
 			mu.Lock()
-			_, err := io.WriteString(c.stdout, prefix+line.Text+"\n")
+			said := line.Text
+			if !strings.HasPrefix(said, logline.Prefix) { // an object says itself whose it is
+				said = prefix + said
+			}
+			_, err := io.WriteString(c.stdout, said+"\n")
 			mu.Unlock()
 			if err != nil {
 				return err

@@ -1,34 +1,68 @@
 package supervisor
 
 import (
+	"flag"
 	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"google.golang.org/grpc/grpclog"
 	"gopkg.in/natefinch/lumberjack.v2"
+	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/component-base/logs/json"
 	"k8s.io/klog/v2"
 
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
+	"triptych.dev/triptych/internal/supervisor/logline"
+	"triptych.dev/triptych/internal/supervisor/options"
 )
 
 // printer tells what happens: on standard output for whoever watches, in the
 // supervisor's log with times, and to systemd if that started us. What libraries
 // log goes to the log alone.
 type printer struct {
-	out io.Writer
 	log *lumberjack.Logger
 	mu  sync.Mutex
+	// out and own are where lines go; as JSON, by way of a logline.Writer.
+	out, own io.Writer
+	json     bool
 }
 
-func newPrinter(out io.Writer, logFile string) *printer {
-	p := &printer{out: out, log: &lumberjack.Logger{Filename: logFile, MaxSize: 10, MaxBackups: 2}}
+// self is what the supervisor is called in logs.
+const self = "supervisor"
+
+func newPrinter(out io.Writer, logFile string, o options.Logs) *printer {
+	p := &printer{out: out, log: &lumberjack.Logger{Filename: logFile, MaxSize: 10, MaxBackups: 2}, json: o.JSON}
+	p.own = p.log
+	flags := flag.NewFlagSet("", flag.ContinueOnError)
+	klog.InitFlags(flags)
+	_, _ = flags.Set("v", strconv.Itoa(o.Verbosity)), flags.Set("vmodule", o.VModule)
 	klog.LogToStderr(false)
-	klog.SetOutput(p.log)
-	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, p.log))
+	if o.JSON {
+		p.out, p.own = logline.New(out, self, self), &serial{to: logline.New(p.log, self, self)}
+		logger, control := json.NewJSONLogger(logsapi.VerbosityLevel(o.Verbosity), json.AddNopSync(p.own), nil, nil)
+		klog.SetLoggerWithOptions(logger, klog.FlushLogger(control.Flush))
+	} else {
+		klog.SetOutput(p.own)
+	}
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, p.own))
 	return p
+}
+
+// serial is a writer for many.
+type serial struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+// Write implements io.Writer.
+func (s *serial) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Write(p)
 }
 
 // Say prints one line. That nobody reads any more is no reason to fail.
@@ -37,12 +71,16 @@ func (p *printer) Say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.out, line)
-	fmt.Fprintln(p.log, time.Now().Format(time.RFC3339Nano), line)
+	if !p.json { // an object has a time
+		line = time.Now().Format(time.RFC3339Nano) + " " + line
+	}
+	fmt.Fprintln(p.own, line)
 }
 
 // Close closes the log.
 func (p *printer) Close() {
 	klog.Flush()
+	klog.ClearLogger()
 	klog.SetOutput(io.Discard)
 	p.log.Close()
 }

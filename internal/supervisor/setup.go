@@ -201,6 +201,9 @@ func (s *setup) wiring(name tier.Name) wiring.Wiring {
 func (s *setup) openLogs() error {
 	for _, row := range rows(s.embedded(), s.head) {
 		log := child.OpenLog(s.dir.LogFile(row.name))
+		if s.options.Logs().JSON {
+			log.Label(row.name, row.replica())
+		}
 		s.logs[row.name] = log
 		s.undo = append(s.undo, func() { log.Close() })
 	}

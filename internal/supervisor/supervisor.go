@@ -47,7 +47,7 @@ func Run(o *options.Options, e Environment) error {
 		return err
 	}
 	defer s.close()
-	p := newPrinter(e.Stdout, s.dir.LogFile("supervisor"))
+	p := newPrinter(e.Stdout, s.dir.LogFile(self), o.Logs())
 	defer p.Close()
 	members, err := s.members()
 	if err != nil {

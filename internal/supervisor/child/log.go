@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"triptych.dev/triptych/internal/supervisor/logline"
 )
 
 const (
@@ -22,9 +24,10 @@ type Log struct {
 	file *lumberjack.Logger
 
 	mu    sync.Mutex
-	line  []byte // the beginning of the line that is being written
-	error string // the last line that began with "error:"
-	panic string // the first line that began with "panic:" or "fatal error:"
+	json  *logline.Writer // nil where lines go to the file as they are
+	line  []byte          // the beginning of the line that is being written
+	error string          // the last line that began with "error:"
+	panic string          // the first line that began with "panic:" or "fatal error:"
 }
 
 // OpenLog returns the log at path. The file is made, 0600, by the first line.
@@ -32,18 +35,37 @@ func OpenLog(path string) *Log {
 	return &Log{file: &lumberjack.Logger{Filename: path, MaxSize: logMegabytes, MaxBackups: logBackups}}
 }
 
+// Label makes each line from now on a JSON object that names the process.
+func (l *Log) Label(tier, replica string) { l.json = logline.New(l.file, tier, replica) }
+
 // Write implements io.Writer. It never fails: a full disk must not break the
 // pipe of a child, which would die of it.
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.listen(p)
-	_, _ = l.file.Write(p)
+	if l.json != nil {
+		_, _ = l.json.Write(p)
+	} else {
+		_, _ = l.file.Write(p)
+	}
 	return len(p), nil
 }
 
 // Close closes the file.
-func (l *Log) Close() error { return l.file.Close() }
+func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endLine()
+	return l.file.Close()
+}
+
+// endLine has the next process begin a line of its own.
+func (l *Log) endLine() {
+	if l.json != nil {
+		_ = l.json.Flush()
+	}
+}
 
 func (l *Log) listen(p []byte) {
 	for {
@@ -87,5 +109,6 @@ func (l *Log) lastWord() string {
 func (l *Log) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.endLine()
 	l.line, l.error, l.panic = l.line[:0], "", ""
 }
