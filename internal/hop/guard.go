@@ -32,6 +32,7 @@ type guard struct {
 	conn  *conn // what the exchange waits on at the delegate's side
 	begun bool  // the client has seen the status
 	over  bool  // the handler returns: the client's side is out of reach
+	done  bool  // how the exchange ended is settled
 	cause error
 
 	stops [2]func() bool
@@ -70,7 +71,7 @@ func (g *guard) stop() bool {
 func (g *guard) cut(cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.over || g.cause != nil {
+	if g.over || g.done || g.cause != nil {
 		return
 	}
 	g.cause = cause
@@ -80,6 +81,14 @@ func (g *guard) cut(cause error) {
 	if g.begun && cause != ErrEnd {
 		_ = g.client.SetWriteDeadline(past)
 	}
+}
+
+// settle comes before what makes net/http take the client for gone although it is
+// there: ending its body. The end of its answer must still reach it.
+func (g *guard) settle() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = true
 }
 
 // watch makes c the connection to cut; it fails when it is too late.

@@ -182,6 +182,7 @@ func (x *exchange) finishSender(c *conn) bool {
 
 // leaveBody ends the sender although the client is not done with the body.
 func (x *exchange) leaveBody() {
+	x.guard.settle()
 	x.sender.stop.Store(true)
 	if x.r.ProtoMajor == 1 {
 		_ = x.guard.client.Flush()
@@ -206,6 +207,7 @@ func (x *exchange) stopSender() {
 	if !x.sender.consumed() {
 		return
 	}
+	x.guard.settle()
 	x.sender.stop.Store(true)
 	if err := x.guard.client.SetReadDeadline(past); err == nil {
 		<-x.sender.done

@@ -143,7 +143,7 @@ func TestUpgradeOutlivesTheBound(t *testing.T) {
 		}
 		upgrade(w, r)
 	})
-	f.forwarder.config.Timeout = 200 * time.Millisecond
+	f.forwarder.config.Timeout = time.Second
 	c, r := openTunnel(t, f, "")
 	// What begins now and is cut by its bound ends after the tunnel's.
 	resp, err := f.http1().Get(f.URL)

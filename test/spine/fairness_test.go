@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -332,6 +333,7 @@ func TestFairnessLikeStock(t *testing.T) {
 			}
 		}
 	})
+	t.Run("once", func(t *testing.T) { queuesOnce(t, ours) })
 	t.Run("dumps", func(t *testing.T) { showsItsQueues(t, ours, stock) })
 }
 
@@ -362,4 +364,44 @@ func showsItsQueues(t *testing.T, ours, stock *harness.API) {
 			})
 		}
 	}
+}
+
+// queuesOnce demands that a request is queued by the tier that serves it alone.
+func queuesOnce(t *testing.T, ours *harness.API) {
+	for path, tier := range map[string]string{
+		fairPaths[0]: "core", fairPaths[1]: "extensions", fairPaths[2]: "aggregator",
+		"/nothing": "core", "/apis/nothing.example.com/v1/things": "extensions", "/apis/behind.example.com/v1/things": "aggregator",
+	} {
+		before := byTier(t, ours, "dispatched_requests_total", "fair")
+		const many = 10
+		for range many {
+			harness.Must(sendAs(t.Context(), ours.Config(t), request{"", http.MethodGet, path, "", nil}, "jane"))(t)
+		}
+		for name, n := range byTier(t, ours, "dispatched_requests_total", "fair") {
+			want := 0
+			if name == tier {
+				want = many
+			}
+			if got := n - before[name]; got != want {
+				t.Errorf("%s: %d requests were queued in %s, want %d", path, got, name, want)
+			}
+		}
+	}
+}
+
+// byTier reads what the tiers say of a priority level.
+func byTier(t *testing.T, api *harness.API, metric, level string) map[string]int {
+	t.Helper()
+	values := map[string]int{}
+	for line := range strings.Lines(string(api.Get(t, "/metrics").Body)) {
+		labels, ok := strings.CutPrefix(line, "apiserver_flowcontrol_"+metric+"{")
+		if !ok || !strings.Contains(labels, `priority_level="`+level+`"`) {
+			continue
+		}
+		_, tier, _ := strings.Cut(labels, `tier="`)
+		tier, _, _ = strings.Cut(tier, `"`)
+		_, value, _ := strings.Cut(strings.TrimSpace(line), "} ")
+		values[tier] += harness.Must(strconv.Atoi(value))(t)
+	}
+	return values
 }

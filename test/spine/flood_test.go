@@ -182,7 +182,7 @@ func TestFloodedTierStarvesNobody(t *testing.T) {
 	t.Run("seats", func(t *testing.T) {
 		harness.Eventually(t, soon, "each tier divides its own seats", func() error {
 			// The levels of stock and flood's have 275 shares, 30 of them the flood's.
-			if got, want := seatsOf(t, &f.API, "flood"), "map[aggregator:66 core:66 extensions:7]"; fmt.Sprint(got) != want {
+			if got, want := byTier(t, &f.API, "nominal_limit_seats", "flood"), "map[aggregator:66 core:66 extensions:7]"; fmt.Sprint(got) != want {
 				return fmt.Errorf("%v, want %s", got, want)
 			}
 			return nil
@@ -262,20 +262,4 @@ func tiersAskWithoutASeat(t *testing.T, f *flooded) {
 	if got := f.Get(t, "/apis/hooks.example.com/v1"); got.Code != http.StatusOK {
 		t.Errorf("an API behind the head: %s", got)
 	}
-}
-
-// seatsOf reads how many seats each tier has for a level; stock's tier is "".
-func seatsOf(t *testing.T, api *harness.API, level string) map[string]string {
-	t.Helper()
-	seats := map[string]string{}
-	for line := range strings.Lines(string(api.Get(t, "/metrics").Body)) {
-		labels, ok := strings.CutPrefix(line, "apiserver_flowcontrol_nominal_limit_seats{")
-		if !ok || !strings.Contains(labels, `priority_level="`+level+`"`) {
-			continue
-		}
-		_, tier, _ := strings.Cut(labels, `tier="`)
-		tier, _, _ = strings.Cut(tier, `"`)
-		_, seats[tier], _ = strings.Cut(strings.TrimSpace(line), "} ")
-	}
-	return seats
 }
