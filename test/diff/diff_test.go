@@ -15,7 +15,9 @@ func TestMain(m *testing.M) { harness.Main(m) }
 var scenes = slices.Concat(documents, objects, writing, customs, admitted, people, addresses)
 
 // flags turn on what scenes are about and is off by default.
-var flags = []string{"--enable-admission-plugins=OwnerReferencesPermissionEnforcement"}
+var flags = []string{
+	"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", `--cors-allowed-origins=//browser\.example\.com$`,
+}
 
 // No client can tell ours from stock by any answer.
 func TestNoAnswerDiffersFromStocks(t *testing.T) {
