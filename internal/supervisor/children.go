@@ -99,7 +99,7 @@ func (s *setup) etcd() (launch, watcher, error) {
 		DataDir: s.dir.Etcd(), ClientAddress: s.etcdAddress, Lifeline: child.LifelineFD,
 		CAFile: s.pki.EtcdCA().Cert, CertFile: server.Cert, KeyFile: server.Key,
 		QuotaBytes: s.options.EtcdQuotaBackendBytes,
-		LogLevel: s.options.Logs().Level(),
+		LogLevel:   s.options.Logs().Level(),
 	}
 	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.logs[Etcd]}
 	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil
