@@ -51,9 +51,13 @@ func TestRightsThatAreTooOldJudgeNobody(t *testing.T) {
 		}
 	}
 	known()
-	if got := c.Get(t, "/readyz?verbose"); !strings.Contains(string(got.Body), "rights-aggregator ok") || !strings.Contains(string(got.Body), "rights-extensions ok") {
-		t.Errorf("/readyz: %s", got)
-	}
+	harness.Eventually(t, soon, "both say in /readyz that they know", func() error {
+		got := c.Get(t, "/readyz?verbose")
+		if !strings.Contains(string(got.Body), "rights-aggregator ok") || !strings.Contains(string(got.Body), "rights-extensions ok") {
+			return fmt.Errorf("%s", got.Body)
+		}
+		return nil
+	})
 	core := c.WaitReady(t).Replica("core").PID
 	if err := syscall.Kill(core, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
