@@ -43,6 +43,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 		return nil, nil, nil, err
 	}
 	c := base.Config
+	c.Flagz = flags{own: c.Flagz, given: p.Flags, core: core}
 	// The head merges OpenAPI documents and does not publish one of its own.
 	c.SkipOpenAPIInstallation = true
 	if err := o.SecureServing.ApplyTo(&c.SecureServing); err != nil {

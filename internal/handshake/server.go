@@ -107,6 +107,10 @@ func (s *Server) Publish(r *handshakev1.RoutesResponse) {
 	s.changed = make(chan struct{})
 }
 
+// SetFlags adds to the description what the process shows at /flagz. It comes
+// before Serve.
+func (s *Server) SetFlags(flags map[string]string) { s.description.Flags = flags }
+
 // Describe implements handshakev1.HandshakeServer.
 func (s *Server) Describe(context.Context, *handshakev1.DescribeRequest) (*handshakev1.DescribeResponse, error) {
 	return s.description, nil

@@ -77,6 +77,7 @@ func Build(p *process.Process, o *Options, kind Kind) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Handshake.SetFlags(base.Config.Flagz.GetFlagz())
 	c := base.Config
 	addOpenAPI(c, kind)
 	apply := []func() error{

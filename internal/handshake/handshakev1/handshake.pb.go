@@ -74,9 +74,11 @@ type DescribeResponse struct {
 	Version string `protobuf:"bytes,6,opt,name=version,proto3" json:"version,omitempty"`
 	// Hash of the settings that must be alike in all tiers, and the settings'
 	// names with a hash of each, so that a difference can be named.
-	SettingsHash  string            `protobuf:"bytes,7,opt,name=settings_hash,json=settingsHash,proto3" json:"settings_hash,omitempty"`
-	Settings      map[string]string `protobuf:"bytes,8,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Pid           int64             `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	SettingsHash string            `protobuf:"bytes,7,opt,name=settings_hash,json=settingsHash,proto3" json:"settings_hash,omitempty"`
+	Settings     map[string]string `protobuf:"bytes,8,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Pid          int64             `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	// What the process shows at /flagz.
+	Flags         map[string]string `protobuf:"bytes,10,rep,name=flags,proto3" json:"flags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -172,6 +174,13 @@ func (x *DescribeResponse) GetPid() int64 {
 		return x.Pid
 	}
 	return 0
+}
+
+func (x *DescribeResponse) GetFlags() map[string]string {
+	if x != nil {
+		return x.Flags
+	}
+	return nil
 }
 
 type RoutesRequest struct {
@@ -805,7 +814,7 @@ var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescrip
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\n" +
 	".internal/handshake/handshakev1/handshake.proto\x12\x15triptych.handshake.v1\x1a+internal/identity/identityv1/identity.proto\"\x11\n" +
-	"\x0fDescribeRequest\"\x88\x03\n" +
+	"\x0fDescribeRequest\"\x8c\x04\n" +
 	"\x10DescribeResponse\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\x05R\bprotocol\x12'\n" +
 	"\x0foldest_protocol\x18\x02 \x01(\x05R\x0eoldestProtocol\x12\x12\n" +
@@ -815,8 +824,14 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\tR\aversion\x12#\n" +
 	"\rsettings_hash\x18\a \x01(\tR\fsettingsHash\x12Q\n" +
 	"\bsettings\x18\b \x03(\v25.triptych.handshake.v1.DescribeResponse.SettingsEntryR\bsettings\x12\x10\n" +
-	"\x03pid\x18\t \x01(\x03R\x03pid\x1a;\n" +
+	"\x03pid\x18\t \x01(\x03R\x03pid\x12H\n" +
+	"\x05flags\x18\n" +
+	" \x03(\v22.triptych.handshake.v1.DescribeResponse.FlagsEntryR\x05flags\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
+	"\n" +
+	"FlagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
 	"\rRoutesRequest\x12\x1c\n" +
@@ -884,7 +899,7 @@ func file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP() []byte {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescData
 }
 
-var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: triptych.handshake.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: triptych.handshake.v1.DescribeResponse
@@ -901,32 +916,34 @@ var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*WithdrawRequest)(nil),      // 12: triptych.handshake.v1.WithdrawRequest
 	(*WithdrawResponse)(nil),     // 13: triptych.handshake.v1.WithdrawResponse
 	nil,                          // 14: triptych.handshake.v1.DescribeResponse.SettingsEntry
-	nil,                          // 15: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	(*identityv1.User)(nil),      // 16: triptych.identity.v1.User
+	nil,                          // 15: triptych.handshake.v1.DescribeResponse.FlagsEntry
+	nil,                          // 16: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	(*identityv1.User)(nil),      // 17: triptych.identity.v1.User
 }
 var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
 	14, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
-	4,  // 1: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
-	9,  // 2: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
-	16, // 3: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
-	15, // 4: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	0,  // 5: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
-	2,  // 6: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
-	5,  // 7: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
-	7,  // 8: triptych.handshake.v1.Handshake.Checks:input_type -> triptych.handshake.v1.ChecksRequest
-	10, // 9: triptych.handshake.v1.Authenticator.Authenticate:input_type -> triptych.handshake.v1.AuthenticateRequest
-	12, // 10: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
-	1,  // 11: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
-	3,  // 12: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
-	6,  // 13: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
-	8,  // 14: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
-	11, // 15: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
-	13, // 16: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
-	11, // [11:17] is the sub-list for method output_type
-	5,  // [5:11] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	15, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
+	4,  // 2: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
+	9,  // 3: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
+	17, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
+	16, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	0,  // 6: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
+	2,  // 7: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
+	5,  // 8: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
+	7,  // 9: triptych.handshake.v1.Handshake.Checks:input_type -> triptych.handshake.v1.ChecksRequest
+	10, // 10: triptych.handshake.v1.Authenticator.Authenticate:input_type -> triptych.handshake.v1.AuthenticateRequest
+	12, // 11: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
+	1,  // 12: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
+	3,  // 13: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
+	6,  // 14: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
+	8,  // 15: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
+	11, // 16: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
+	13, // 17: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
+	12, // [12:18] is the sub-list for method output_type
+	6,  // [6:12] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_internal_handshake_handshakev1_handshake_proto_init() }
@@ -940,7 +957,7 @@ func file_internal_handshake_handshakev1_handshake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_handshake_handshakev1_handshake_proto_rawDesc), len(file_internal_handshake_handshakev1_handshake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
