@@ -23,7 +23,7 @@ func flagsOf(t *testing.T, api *harness.API) map[string]string {
 
 // own are values that no two servers have in common, and ownFlags ours on purpose:
 // everybody's port, and watches that end with the process. Stock writes the sizes in
-any order.
+// any order.
 var own = regexp.MustCompile(`^\[?(/|https://)`)
 
 var ownFlags = []string{"secure-port", "bind-address", "shutdown-watch-termination-grace-period", "watch-cache-sizes"}
