@@ -126,6 +126,18 @@ func TestAuditLogLikeStock(t *testing.T) {
 			r.compare(t, want, got)
 		})
 	}
+	harness.Eventually(t, soon, "each event is counted once", func() error {
+		counted := 0.0
+		for _, n := range countsIn(ours.Get(t, "/metrics"), []string{"apiserver_audit_event_total"}) {
+			counted += n
+		}
+		log := harness.Must(os.ReadFile(ours.audit))(t)
+		// The end of the request for the metrics comes after they are read.
+		if logged := float64(strings.Count(string(log), "\n")); logged != counted+1 {
+			return fmt.Errorf("%v are counted, %v logged", counted, logged)
+		}
+		return nil
+	})
 	for name, sink := range sinks {
 		if n := sink.Batches.Load(); n > 0 {
 			t.Errorf("the webhook of %s was sent %d batches too early", name, n)
