@@ -147,6 +147,10 @@ diff-ci: build kubectl stock ## The first play alone, as the CI does
 diff: build kubectl stock ## Send the same requests to ours and to stock, and compare the answers
 	$(DIFF) -run '$(RUN)'
 
+.PHONY: bench
+bench: build stock ## Compare the speed with stock's: ratios, and plots in bin/bench [ARGS='-long -only=get']
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -plots=bin/bench $(ARGS)
+
 .PHONY: report
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'

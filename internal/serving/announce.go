@@ -1,13 +1,10 @@
 package serving
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,10 +37,12 @@ type announcer struct {
 	registry Registry // or nil
 	changed  chan struct{}
 	ready    atomic.Bool
+	// readiness is the server's.
+	readiness *readiness
 }
 
 func announce(ctx context.Context, p *process.Process, server *genericapiserver.GenericAPIServer, registry Registry) (*announcer, error) {
-	a := &announcer{process: p, server: server, registry: registry, changed: make(chan struct{}, 1)}
+	a := &announcer{process: p, server: server, registry: registry, changed: make(chan struct{}, 1), readiness: &readiness{handler: server.UnprotectedHandler()}}
 	if registry != nil {
 		if err := registry.OnChange(a.notify); err != nil {
 			return nil, fmt.Errorf("cannot follow what is registered: %w", err)
@@ -52,7 +51,7 @@ func announce(ctx context.Context, p *process.Process, server *genericapiserver.
 	// The manager calls back under its lock: ask it anything only later.
 	server.AggregatedDiscoveryGroupManager.AddInvalidationCallback(a.notify)
 	p.Handshake.SetDiscovery(func() ([]byte, error) { return discoveryDocument(server) })
-	p.Handshake.SetChecks(func() []*handshakev1.Check { return checks(server) })
+	p.Handshake.SetChecks(func() []*handshakev1.Check { return a.readiness.checks() })
 	a.publish()
 	go a.run(ctx)
 	return a, nil
@@ -170,26 +169,6 @@ func discoveryDocument(server *genericapiserver.GenericAPIServer) ([]byte, error
 		return nil, fmt.Errorf("the discovery manager answered %d", code)
 	}
 	return body, nil
-}
-
-// checks runs the readiness checks and returns each by name.
-func checks(server *genericapiserver.GenericAPIServer) []*handshakev1.Check {
-	_, body := ask(server.UnprotectedHandler(), "/readyz?verbose", "")
-	var out []*handshakev1.Check
-	for lines := bufio.NewScanner(bytes.NewReader(body)); lines.Scan(); {
-		// "[+]ping ok" or "[-]etcd failed: reason withheld"
-		mark, rest, found := strings.Cut(lines.Text(), "]")
-		name, _, _ := strings.Cut(rest, " ")
-		if found && (mark == "[+" || mark == "[-") {
-			out = append(out, &handshakev1.Check{Name: name, Ok: mark == "[+"})
-		}
-	}
-	return out
-}
-
-func isReady(server *genericapiserver.GenericAPIServer) bool {
-	code, _ := ask(server.UnprotectedHandler(), "/readyz", "")
-	return code == http.StatusOK
 }
 
 // ask puts a GET to a handler behind the handler chain, in memory.

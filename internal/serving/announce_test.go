@@ -29,35 +29,6 @@ func answering(code int, text string) *genericapiserver.GenericAPIServer {
 	}}
 }
 
-func TestChecksAreReadOneByOne(t *testing.T) {
-	for name, c := range map[string]struct {
-		text string
-		want []*handshakev1.Check
-	}{
-		"none":                  {"", nil},
-		"a verdict is no check": {"readyz check passed\n", nil},
-		"all good": {"[+]ping ok\n[+]poststarthook/crd-informer-synced ok\nreadyz check passed\n", []*handshakev1.Check{
-			{Name: "ping", Ok: true}, {Name: "poststarthook/crd-informer-synced", Ok: true}}},
-		"one bad": {"[+]ping ok\n[-]etcd failed: reason withheld\nreadyz check failed\n", []*handshakev1.Check{
-			{Name: "ping", Ok: true}, {Name: "etcd"}}},
-		"left out": {"[+]ping excluded: ok\n", []*handshakev1.Check{{Name: "ping", Ok: true}}},
-		"unknown":  {"[?]ping ok\n", nil},
-	} {
-		got := checks(answering(http.StatusOK, c.text))
-		if !slices.EqualFunc(got, c.want, func(a, b *handshakev1.Check) bool { return a.GetName() == b.GetName() && a.GetOk() == b.GetOk() }) {
-			t.Errorf("%s: got %v, want %v", name, got, c.want)
-		}
-	}
-}
-
-func TestReadyIsWhatTheServerItselfSays(t *testing.T) {
-	for code, want := range map[int]bool{http.StatusOK: true, http.StatusInternalServerError: false, http.StatusNotFound: false} {
-		if got := isReady(answering(code, "")); got != want {
-			t.Errorf("%d: ready is %v", code, got)
-		}
-	}
-}
-
 // announcements takes what a process tells of itself.
 type announcements struct {
 	grpc.ServerStream

@@ -103,7 +103,7 @@ func stop(inner *hop.Server, p *process.Process) {
 func followReadiness(ctx context.Context, a *announcer) {
 	ready, pause := false, readyPoll
 	for {
-		if now := isReady(a.server); now != ready {
+		if now := a.readiness.ready(); now != ready {
 			ready = now
 			if ready {
 				a.process.Reach(tier.Ready)

@@ -21,7 +21,7 @@ const aggregatedDiscovery = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIG
 // processes. Both servers get the same custom resource.
 func TestAPIDescribesItselfLikeStock(t *testing.T) {
 	const group = "equal.example.com"
-	c, stock := harness.Run(t, harness.Options{}), harness.SharedStock(t)
+	c, stock := harness.Run(t, harness.Options{}), harness.RunStock(t)
 	for _, api := range []*harness.API{&c.API, &stock.API} {
 		installCRD(t, api, group)
 	}
@@ -151,7 +151,7 @@ func pathSet(t *testing.T, answer harness.Answer) []string {
 func withoutChecks(paths []string) []string {
 	return slices.DeleteFunc(paths, func(path string) bool {
 		check := path[strings.LastIndex(path, "/")+1:]
-		return check == "loopback-serving-certificate" || strings.HasPrefix(check, "triptych-") || strings.HasPrefix(check, "tier-")
+		return check == "loopback-serving-certificate" || strings.HasPrefix(check, "triptych-") || strings.HasPrefix(check, "tier-") || strings.HasPrefix(check, "rights-")
 	})
 }
 

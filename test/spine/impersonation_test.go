@@ -79,7 +79,10 @@ func impersonators(t *testing.T, api *harness.API, pki string) map[string]*rest.
 	}
 	all["constrained-agent"] = api.Anonymous(t)
 	all["constrained-agent"].BearerToken = tokenOnNode(t, api, pki+"/sa.key", "constrained-agent", "constrained")
-	all["administrator"] = api.Config(t)
+	// Not the one of other tests: a server begins with the way that was right for a user last time.
+	all["administrator"] = api.ConfigFor(t, harness.Must(ca.Issue(harness.Leaf{
+		CommonName: "constrained-administrator", Organization: []string{"system:masters"}, Usage: clientAuth,
+	}))(t))
 	return all
 }
 
