@@ -138,10 +138,23 @@ func (i *index) own(r *http.Request) paths {
 	return read(answer.Data())
 }
 
-// list reads the copy of a list of documents.
+// list is the copy of a list of documents, which nobody must change. It is read once
+// and not for each request.
 func (d *document) list() paths {
-	_, body := d.held()
-	return read(body)
+	d.mu.Lock()
+	etag, known := d.etag, d.paths
+	d.mu.Unlock()
+	if known != nil {
+		return known
+	}
+	now, body := d.held()
+	list := read(body)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if body != nil && etag == now && d.etag == now && now != "" {
+		d.paths = list
+	}
+	return list
 }
 
 func read(body []byte) paths {

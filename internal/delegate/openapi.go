@@ -48,6 +48,7 @@ type document struct {
 	etag   string
 	body   []byte        // gzipped, if the delegate says so: version 2 has megabytes
 	zipped bool          // whether body is
+	paths  paths         // of a list of documents, read from body when asked for
 	asking chan struct{} // closed when the question under way is answered, nil if there is none
 }
 
@@ -87,7 +88,7 @@ func (d *document) fetch(etag string) {
 	defer d.mu.Unlock()
 	// What a starting delegate lacks is not gone.
 	if answer.RespCode() == http.StatusOK && (d.body == nil || d.complete()) {
-		d.etag, d.body = answer.Header().Get("ETag"), bytes.Clone(answer.Data())
+		d.etag, d.body, d.paths = answer.Header().Get("ETag"), bytes.Clone(answer.Data()), nil
 		d.zipped = answer.Header().Get("Content-Encoding") == "gzip"
 	}
 }
@@ -138,7 +139,7 @@ func (d *document) held() (etag string, body []byte) {
 func (d *document) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.etag, d.body, d.zipped = "", nil, false
+	d.etag, d.body, d.zipped, d.paths = "", nil, false, nil
 }
 
 func (d *document) known() bool {
@@ -152,7 +153,7 @@ func (d *document) recall(body []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.body == nil || !d.complete() {
-		d.etag, d.body, d.zipped = "", body, false
+		d.etag, d.body, d.zipped, d.paths = "", body, false, nil
 	}
 }
 
