@@ -57,8 +57,8 @@ STOCK := $(addprefix bin/stock/,kube-apiserver kube-controller-manager)
 .PHONY: stock
 stock: $(STOCK) bin/stock/sample-apiserver ## Build the stock servers that tests compare with and run beside
 
-.PHONY: $(STOCK)
-$(STOCK): bin/stock/%:
+.PHONY: $(STOCK) bin/stock/kube-scheduler
+$(STOCK) bin/stock/kube-scheduler: bin/stock/%:
 	$(call go_build,$(KUBE_LDFLAGS),k8s.io/kubernetes/cmd/$*)
 
 .PHONY: bin/stock/sample-apiserver
@@ -132,6 +132,19 @@ conformance: build kubectl stock suite ## Upstream's conformance tests that need
 .PHONY: conformance-ci
 conformance-ci: build kubectl stock suite ## All of them but those that wait for minutes, as the CI does
 	$(CONFORMANCE) -names=ci $(CONFORMANCE_ARGS)
+
+# Programs of others that are clients, each as its authors release it.
+CLIENTS := bin/tools/kwok bin/tools/helm
+KWOK := sigs.k8s.io/kwok/cmd/kwok@v0.8.0
+HELM := helm.sh/helm/v4/cmd/helm@v4.3.1
+
+$(CLIENTS): bin/tools/%:
+	GOBIN=$(TOOLS) go install $(GOFLAGS_ALL) -ldflags '-s -w' $($(shell echo $* | tr a-z A-Z))
+
+.PHONY: clients clients-build
+clients-build: bin/stock/kube-scheduler $(CLIENTS)
+clients: build kubectl stock clients-build ## Run controllers, scheduler, fake nodes, an operator and helm against it [SERVER=both] [RUN=Clients/.*/.*/quota]
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -timeout 1h ./test/clients -args -server=$(SERVER)
 
 # ONLY=rights prints one part.
 ONLY ?=

@@ -1,0 +1,160 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"triptych.dev/triptych/test/clients/operator"
+	"triptych.dev/triptych/test/harness"
+)
+
+const casks, cellar = 20, "operator"
+
+// operators are two processes of an operator, one of which leads. While their
+// casks change all the time, each tier is restarted and killed, and then the
+// leader: nothing is lost or done twice, and only the killed leader ends.
+func operators(t *testing.T, w *world) {
+	w.namespace(t, cellar)
+	w.apply(t, operator.CRD)
+	o := w.newOperators(t)
+	first, second := o.start(t, 0), o.start(t, 1)
+	o.webhooks(t)
+
+	client := w.Dynamic(t).Resource(operator.GroupVersion.WithResource("casks")).Namespace(cellar)
+	for i := range casks {
+		harness.Eventually(t, patience, "a cask is admitted", func() error {
+			_, err := client.Create(t.Context(), cask(fmt.Sprint("cask-", i), 0), metav1.CreateOptions{})
+			return err
+		})
+	}
+	o.settled(t, client)
+	if _, err := client.Create(t.Context(), cask("large", operator.MaxBottles+1), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("a cask that the webhook forbids: %v", err)
+	}
+	stop := keepFilling(t, client)
+	if w.cluster != nil {
+		for _, tier := range []string{"extensions", "core", "aggregator"} {
+			if out, errs, code := w.cluster.Supervisor(t.Context(), "restart", tier); code != 0 {
+				t.Fatalf("restart %s: %d %s%s", tier, code, out, errs)
+			}
+			w.kill(t, tier)
+		}
+	}
+	leader, other := first, second
+	if second.Output.Contains("Starting workers") == nil {
+		leader, other = second, first
+	}
+	o.alive(t, first, second)
+	leader.Signal(syscall.SIGKILL)
+	harness.Must(leader.Wait(10 * time.Second))(t)
+	again := o.start(t, map[*harness.Process]int{first: 0, second: 1}[leader])
+	filled := stop()
+	t.Logf("%d bottles were ordered meanwhile", filled)
+	o.settled(t, client)
+	o.alive(t, other, again)
+
+	w.Kubectl(t, "-n", cellar, "delete", "casks", "--all", "--timeout="+patience.String())
+	harness.Eventually(t, patience, "the bottles have gone", func() error {
+		left, err := w.Clientset(t).CoreV1().ConfigMaps(cellar).List(t.Context(), metav1.ListOptions{LabelSelector: operator.Label})
+		if err == nil && len(left.Items) > 0 {
+			err = fmt.Errorf("%d are left", len(left.Items))
+		}
+		return err
+	})
+	w.Kubectl(t, "delete", "mutatingwebhookconfigurations,validatingwebhookconfigurations", "-l", "of=operator")
+}
+
+// kill ends a tier as a crash would, and waits for its successor.
+func (w *world) kill(t *testing.T, tier string) {
+	t.Helper()
+	pid := w.cluster.WaitReady(t).Replica(tier).PID
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	w.cluster.WaitStatus(t, harness.StartBound, tier+" is back", func(s harness.Status) bool {
+		return s.Phase == "Ready" && s.Replica(tier).PID != pid && s.Replica(tier).PID != 0
+	})
+}
+
+func cask(name string, bottles int64) *unstructured.Unstructured {
+	o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"bottles": bottles}}}
+	o.SetGroupVersionKind(operator.GroupVersion.WithKind("Cask"))
+	o.SetName(name)
+	return o
+}
+
+// keepFilling adds bottles to one cask after the other, as fast as the server
+// answers, and tells in the end how many.
+func keepFilling(t *testing.T, client dynamic.ResourceInterface) (stop func() int) {
+	ctx, cancel := context.WithCancel(t.Context())
+	filled := 0
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for want := range int64(operator.MaxBottles / 2) {
+			for _, i := range rand.Perm(casks) {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				patch := fmt.Sprintf(`{"spec": {"bottles": %d}}`, want+2)
+				if _, err := client.Patch(ctx, fmt.Sprint("cask-", i), types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err == nil {
+					filled++
+				}
+			}
+		}
+	})
+	return func() int {
+		cancel()
+		done.Wait()
+		return filled
+	}
+}
+
+// settled waits until every cask has been seen as it is, and then demands that
+// every bottle has been filled once.
+func (o *operatorHost) settled(t *testing.T, client dynamic.ResourceInterface) {
+	t.Helper()
+	harness.Eventually(t, patience, "every cask is as wanted", func() error {
+		list, err := client.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		bottles, err := o.w.Clientset(t).CoreV1().ConfigMaps(cellar).List(t.Context(), metav1.ListOptions{LabelSelector: operator.Label})
+		if err != nil {
+			return err
+		}
+		filled := map[string]int64{}
+		for _, b := range bottles.Items {
+			filled[b.Labels[operator.Label]]++
+		}
+		if len(list.Items) != casks {
+			return fmt.Errorf("there are %d casks", len(list.Items))
+		}
+		for _, c := range list.Items {
+			seen, _, _ := unstructured.NestedInt64(c.Object, "status", "observedGeneration")
+			want, _, _ := unstructured.NestedInt64(c.Object, "spec", "bottles")
+			surplus, _, _ := unstructured.NestedInt64(c.Object, "status", "surplus")
+			if surplus > 0 || filled[c.GetName()] > want {
+				t.Fatalf("%s has bottles that were filled twice: %d are wanted, %d are there, surplus %d", c.GetName(), want, filled[c.GetName()], surplus)
+			}
+			if seen != c.GetGeneration() || filled[c.GetName()] != want {
+				return fmt.Errorf("%s: seen %d of %d, %d bottles of %d", c.GetName(), seen, c.GetGeneration(), filled[c.GetName()], want)
+			}
+		}
+		return nil
+	})
+}
