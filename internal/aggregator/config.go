@@ -44,6 +44,9 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	}
 	c := base.Config
 	c.Flagz = flags{own: c.Flagz, given: p.Flags, core: core}
+	if err := o.Dialer.Ask(p.Wiring, c); err != nil {
+		return nil, nil, nil, err
+	}
 	// The head merges OpenAPI documents and does not publish one of its own.
 	c.SkipOpenAPIInstallation = true
 	if err := o.SecureServing.ApplyTo(&c.SecureServing); err != nil {

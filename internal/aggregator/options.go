@@ -14,6 +14,7 @@ import (
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authentication"
 	"triptych.dev/triptych/internal/authorization"
+	"triptych.dev/triptych/internal/dialer"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/services"
@@ -30,6 +31,7 @@ type Options struct {
 	Admission      *admission.Options
 	Services       services.Options
 	Rights         *rights.Options
+	Dialer         *dialer.Options
 
 	ProxyClientCertFile, ProxyClientKeyFile string
 	RejectForwardingRedirects               bool
@@ -46,6 +48,7 @@ func NewOptions() *Options {
 		Authorization:             authorization.NewOptions(),
 		Admission:                 admission.NewOptions(),
 		Rights:                    rights.NewOptions(),
+		Dialer:                    dialer.NewOptions(),
 		RejectForwardingRedirects: true,
 	}
 }
@@ -59,6 +62,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Admission.AddFlags(fs)
 	o.Services.AddFlags(fs)
 	o.Rights.AddFlags(fs)
+	o.Dialer.AddFlags(fs)
 	fs.StringVar(&o.ProxyClientCertFile, "proxy-client-cert-file", "", "Certificate by which aggregated API servers know the head.")
 	fs.StringVar(&o.ProxyClientKeyFile, "proxy-client-key-file", "", "Key of --proxy-client-cert-file.")
 	fs.BoolVar(&o.RejectForwardingRedirects, "aggregator-reject-forwarding-redirect", true, "Do not pass redirects of aggregated API servers on to clients.")

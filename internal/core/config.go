@@ -19,14 +19,15 @@ import (
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 
+	"triptych.dev/triptych/internal/dialer"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
 )
 
 // newConfig takes the options to upstream's control plane configuration, and
-// says what core's calls to itself have to be told.
-func newConfig(ctx context.Context, p *process.Process, common *serving.Options, completed kubeoptions.CompletedOptions) (*controlplane.Config, *loopback, error) {
-	base, err := serving.Build(p, common, serving.Kind{
+// says what core's calls to itself have to be told, and how nodes are reached.
+func newConfig(ctx context.Context, p *process.Process, o *Options, completed kubeoptions.CompletedOptions) (*controlplane.Config, *loopback, *dialer.Nodes, error) {
+	base, err := serving.Build(p, o.common(), serving.Kind{
 		Scheme:    legacyscheme.Scheme,
 		Codecs:    legacyscheme.Codecs,
 		Naming:    []*runtime.Scheme{legacyscheme.Scheme, apiextensionsapiserver.Scheme, aggregatorscheme.Scheme},
@@ -34,7 +35,11 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 		Resources: controlplane.DefaultAPIResourceConfigSource(),
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	nodes, err := o.Dialer.Keep(base.Config, base.Informers, completed.KubeletConfig.PreferredAddressTypes)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	loopback := &loopback{}
 	if p.Wiring.IsHead() {
@@ -43,20 +48,20 @@ func newConfig(ctx context.Context, p *process.Process, common *serving.Options,
 		err = splitLoopback(ctx, p, loopback, base.Config)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	storage, err := addStorage(base.Config, completed)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := addJudgement(p, base, completed); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	config, _, _, err := app.CreateKubeAPIServerConfig(completed, base.Config, base.Informers, storage)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot configure the control plane: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot configure the control plane: %w", err)
 	}
-	return config, loopback, nil
+	return config, loopback, nodes, nil
 }
 
 // splitLoopback watches the head, so that calls which are for it do not wait for

@@ -48,18 +48,19 @@ type direct struct {
 func (d *direct) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 	here := *c
 	here.Authentication.Authenticator = eitherWay(c.Authentication.Authenticator)
+	apiHandler = d.nodes.Guarded(apiHandler, serving.Unavailable)
 	apiHandler = exposition.New(tier.Core, apiHandler, exposition.Tier{Name: tier.Extensions, Judged: d.extensions.Judged()})
 	own := d.withAllGroups(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here))
 	asked := d.router(own, serving.WithDelegation(d.extensions, &here, here.Authentication.Authenticator))
 	health, others := serving.WithKnown(asked, d.rights), serving.WithKnown(asked, d.ready)
-	return serving.WithIdentity(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return d.nodes.Connecting(serving.WithIdentity(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); kind {
 		case "healthz", "livez", "readyz":
 			health.ServeHTTP(w, r)
 		default:
 			others.ServeHTTP(w, r)
 		}
-	}))
+	})))
 }
 
 // withAllGroups answers 503 for the list of groups until extensions has told once

@@ -16,20 +16,22 @@ import (
 	"k8s.io/component-base/logs"
 	kubeoptions "k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
+	"triptych.dev/triptych/internal/dialer"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
 )
 
-// Options are all of kube-apiserver's.
+// Options are all of kube-apiserver's, and how nodes are reached.
 type Options struct {
 	*kubeoptions.ServerRunOptions
+	Dialer *dialer.Options
 }
 
 // NewOptions returns kube-apiserver's defaults.
 func NewOptions() *Options {
-	return &Options{ServerRunOptions: kubeoptions.NewServerRunOptions()}
+	return &Options{ServerRunOptions: kubeoptions.NewServerRunOptions(), Dialer: dialer.NewOptions()}
 }
 
 // AddFlags registers every flag of core.
@@ -39,6 +41,8 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	for _, set := range sets.FlagSets {
 		fs.AddFlagSet(set)
 	}
+	o.Dialer.AddFlags(fs)
+	o.Dialer.AddKeyFlags(fs)
 }
 
 // NewCommand returns the program of the core tier.
@@ -59,7 +63,7 @@ func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	return run(ctx, p, o.common(), completed)
+	return run(ctx, p, o, completed)
 }
 
 // common returns the options that every tier has; they are the same objects.

@@ -9,6 +9,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"triptych.dev/triptych/internal/delegate"
+	"triptych.dev/triptych/internal/dialer"
 	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/router"
 	"triptych.dev/triptych/internal/serving"
@@ -21,19 +22,21 @@ type routes struct {
 	// ready tells whether core was ready once: it then knows what it needs to
 	// judge users, be it their roles or the pods of a node.
 	ready   func() bool
+	nodes   *dialer.Nodes
 	routers []*router.Router
 }
 
-func newRoutes(extensions *delegate.Delegate, ready func() bool) *routes {
-	return &routes{extensions: extensions, ready: ready}
+func newRoutes(extensions *delegate.Delegate, nodes *dialer.Nodes, ready func() bool) *routes {
+	return &routes{extensions: extensions, nodes: nodes, ready: ready}
 }
 
 // chain implements genericapiserver.Config.BuildHandlerChainFunc.
 func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
+	apiHandler = r.nodes.Guarded(apiHandler, serving.Unavailable)
 	own := serving.WithKnown(serving.InnerChain(apiHandler, c), r.ready)
 	asked := r.router(own, serving.WithDelegation(r.extensions, serving.WithoutClients(c), serving.InnerAuthenticator))
 	judged := r.router(apiHandler, r.extensions.Judged())
-	return serving.WithIdentity(serving.WithJudged(asked, judged, r.ready, c))
+	return r.nodes.Connecting(serving.WithIdentity(serving.WithJudged(asked, judged, r.ready, c)))
 }
 
 func (r *routes) router(own, extensions http.Handler) *router.Router {

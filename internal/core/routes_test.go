@@ -88,7 +88,7 @@ func TestThereIsATableAtOnceEvenWhenToldToStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRoutes(&delegate.Delegate{Tier: tier.Extensions, Client: client}, func() bool { return true })
+	r := newRoutes(&delegate.Delegate{Tier: tier.Extensions, Client: client}, nil, func() bool { return true })
 	answer := func(code int) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 	}

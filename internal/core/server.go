@@ -25,16 +25,17 @@ var peers = serving.Peers{
 	{Name: tier.Extensions, Role: identity.Self},
 }
 
-func run(ctx context.Context, p *process.Process, common *serving.Options, completed kubeoptions.CompletedOptions) error {
-	extensions, err := delegate.New(context.WithoutCancel(ctx), p, tier.Extensions, common.ServerRun.RequestTimeout)
+func run(ctx context.Context, p *process.Process, o *Options, completed kubeoptions.CompletedOptions) error {
+	extensions, err := delegate.New(context.WithoutCancel(ctx), p, tier.Extensions, o.GenericServerRunOptions.RequestTimeout)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	config, loopback, err := newConfig(ctx, p, common, completed)
+	config, loopback, nodes, err := newConfig(ctx, p, o, completed)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	routes := newRoutes(extensions, p.WasReady)
+	defer nodes.Close()
+	routes := newRoutes(extensions, nodes, p.WasReady)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
 	direct := &direct{routes: routes}
 	if p.Wiring.IsHead() {
@@ -54,6 +55,9 @@ func run(ctx context.Context, p *process.Process, common *serving.Options, compl
 	}
 	generic := server.ControlPlane.GenericAPIServer
 	retreat.server.Store(generic)
+	if err := nodes.Follow(generic); err != nil {
+		return fmt.Errorf("cannot keep tunnels to the nodes: %w", err)
+	}
 	if err := extensions.Await(ctx, tier.Constructed, p.Patience()); err != nil {
 		return err
 	}

@@ -38,6 +38,9 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed,
 		return nil, nil, err
 	}
 	c := base.Config
+	if err := o.Dialer.Ask(p.Wiring, c); err != nil {
+		return nil, nil, err
+	}
 	c.AggregatedDiscoveryGroupManager = serving.NewDiscoveryManager()
 	if err := serving.ExplainStorage(o.Etcd, o.Etcd.ApplyTo(c)); err != nil {
 		return nil, nil, err

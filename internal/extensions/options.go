@@ -10,6 +10,7 @@ import (
 
 	"triptych.dev/triptych/internal/admission"
 	"triptych.dev/triptych/internal/authorization"
+	"triptych.dev/triptych/internal/dialer"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/rights"
 	"triptych.dev/triptych/internal/services"
@@ -24,6 +25,7 @@ type Options struct {
 	Admission     *admission.Options
 	Services      services.Options
 	Rights        *rights.Options
+	Dialer        *dialer.Options
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -33,6 +35,7 @@ func NewOptions() *Options {
 		Authorization: authorization.NewOptions(),
 		Admission:     admission.NewOptions(),
 		Rights:        rights.NewOptions(),
+		Dialer:        dialer.NewOptions(),
 	}
 }
 
@@ -43,6 +46,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Admission.AddFlags(fs)
 	o.Services.AddFlags(fs)
 	o.Rights.AddFlags(fs)
+	o.Dialer.AddFlags(fs)
 }
 
 // Validate returns everything that is wrong with the options.

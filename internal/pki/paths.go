@@ -22,6 +22,7 @@ const (
 	frontProxyClientName = "front-proxy-client"
 	etcdServerName       = "etcd/server"
 	etcdClientName       = "apiserver-etcd-client"
+	sshName              = "ssh"
 )
 
 // Paths names the files that Ensure makes in a data directory.
@@ -58,6 +59,9 @@ func (p Paths) ServiceAccountKey() string { return p.file(serviceAccountName, ".
 
 // ServiceAccountPub verifies what ServiceAccountKey signs.
 func (p Paths) ServiceAccountPub() string { return p.file(serviceAccountName, ".pub") }
+
+// SSHKey is core's towards nodes where they are reached by SSH.
+func (p Paths) SSHKey() string { return p.file(sshName, ".key") }
 
 // Internal are the internal certificates of a tier, as its wiring has them.
 // identity.Supervisor has no Serving.

@@ -17,7 +17,7 @@ var sharedFlags = []string{
 	"emulated-version", "emulation-forward-compatible", "enable-priority-and-fairness",
 	"etcd-prefix", "feature-gates", "min-compatibility-version",
 	"request-timeout", "runtime-config", "runtime-config-emulation-forward-compatible",
-	"storage-backend",
+	"ssh-user", "storage-backend",
 }
 
 // sharedFiles are flags whose file must have the same content in every tier. The

@@ -68,7 +68,7 @@ func (s *setup) tier(name tier.Name) (launch, watcher, error) {
 }
 
 func (s *setup) given(name tier.Name) options.Given {
-	g := options.Given{Head: s.head, Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String()}
+	g := options.Given{Head: s.head, Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String(), SSHKey: s.sshKey}
 	if s.advertise.IsLoopback() {
 		g.Reconciler = noReconciler
 	}

@@ -44,6 +44,8 @@ type setup struct {
 	forker      *child.Forker
 	logs        map[string]*child.Log
 	auditLog    *auditlog.Log // nil if there is none
+	sshKey      string        // made by us; empty without SSH, and with a key of the user's
+	told        []string      // more lines of the summary
 
 	undo []func()
 }
@@ -57,7 +59,7 @@ func prepare(o *options.Options, e Environment) (*setup, error) {
 		options: o, head: o.Head(e.Environ), executable: e.Executable,
 		environ: child.Environment(e.Environ), signals: e.Signals, logs: map[string]*child.Log{},
 	}
-	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs, s.openAuditLog}
+	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.prepareSSH, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs, s.openAuditLog}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			s.close()
@@ -234,5 +236,5 @@ func (s *setup) summary() []string {
 	for _, w := range s.report.Warnings {
 		lines = append(lines, "warning: "+w)
 	}
-	return lines
+	return append(lines, s.told...)
 }

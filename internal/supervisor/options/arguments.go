@@ -40,6 +40,8 @@ type Given struct {
 	// Advertise is the address of the kubernetes Service's endpoint, and
 	// Reconciler how that is published; empty is kube-apiserver's default.
 	Advertise, Reconciler string
+	// SSHKey is core's where nodes are reached by SSH, else empty.
+	SSHKey string
 }
 
 // Arguments returns the command line of the named tier: what is given, ours
@@ -115,6 +117,7 @@ func coreDefaults(g Given) []setting {
 		{"service-account-issuer", defaultIssuer},
 		{"kubelet-client-certificate", kubelet.Cert},
 		{"kubelet-client-key", kubelet.Key},
+		{"ssh-keyfile", g.SSHKey},
 		{"enable-bootstrap-token-auth", "true"},
 		{"allow-privileged", "true"},
 	}

@@ -121,6 +121,7 @@ func (o *Options) validate() error {
 		o.checkDataDir(),
 		o.checkInsecure(),
 		o.checkEtcd(),
+		o.checkSSH(),
 		o.Forwarded.check(),
 		o.checkTierFlags(),
 	)

@@ -1,0 +1,53 @@
+package sshaccess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// A connection that has died without a sign is noticed within both together.
+const (
+	keepaliveEvery  = 10 * time.Second
+	keepaliveAnswer = 5 * time.Second
+)
+
+// Attend asks the server for signs of life and returns when there are none, when
+// the connection has ended, or when ctx has. The connection is closed then.
+func Attend(ctx context.Context, client *ssh.Client) error {
+	ended := make(chan error, 1)
+	go func() { ended <- client.Wait() }()
+	defer client.Close()
+	tick := time.NewTicker(keepaliveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-ended:
+			return fmt.Errorf("the connection has ended: %w", err)
+		case <-tick.C:
+			if err := ask(client); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// ask sends what OpenSSH sends: any answer, a refusal too, is a sign of life.
+func ask(client *ssh.Client) error {
+	answered := make(chan error, 1)
+	go func() {
+		_, _, err := client.SendRequest("keepalive@openssh.com", true, nil)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		return err
+	case <-time.After(keepaliveAnswer):
+		return errors.New("the server does not answer any more")
+	}
+}

@@ -1,0 +1,120 @@
+package sshaccess
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+var nowhere = &net.TCPAddr{}
+
+// buffered writes without waiting for the reader, as a socket does.
+type buffered struct {
+	net.Conn
+	queue chan []byte
+	ended chan struct{}
+	once  sync.Once
+}
+
+func buffer(c net.Conn) *buffered {
+	b := &buffered{Conn: c, queue: make(chan []byte, 1000), ended: make(chan struct{})}
+	go func() {
+		for {
+			select {
+			case chunk := <-b.queue:
+				_, _ = c.Write(chunk)
+			case <-b.ended:
+				return
+			}
+		}
+	}()
+	return b
+}
+
+func (b *buffered) Write(p []byte) (int, error) {
+	b.queue <- bytes.Clone(p)
+	return len(p), nil
+}
+
+func (b *buffered) Close() error {
+	b.once.Do(func() { close(b.ended) })
+	return b.Conn.Close()
+}
+
+// pipe returns both ends of a connection that is logged in.
+func pipe(t *testing.T) (*ssh.Client, *ssh.ServerConn, <-chan *ssh.Request) {
+	t.Helper()
+	key, _ := newKey(t)
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &ssh.ServerConfig{NoClientAuth: true}
+	config.AddHostKey(signer)
+	a, b := net.Pipe()
+	here, there := buffer(a), buffer(b)
+	type end struct {
+		conn     *ssh.ServerConn
+		requests <-chan *ssh.Request
+	}
+	served := make(chan end, 1)
+	go func() {
+		conn, channels, requests, err := ssh.NewServerConn(there, config)
+		if err != nil {
+			there.Close()
+		}
+		served <- end{conn, requests}
+		for range channels {
+			panic("no channel was asked for")
+		}
+	}()
+	c, channels, requests, err := ssh.NewClientConn(here, "node:22", &ssh.ClientConfig{User: "ops", HostKeyCallback: ssh.FixedHostKey(signer.PublicKey())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := <-served
+	return ssh.NewClient(c, channels, requests), server.conn, server.requests
+}
+
+func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server, requests := pipe(t)
+		began := time.Now()
+		err := Attend(context.Background(), client)
+		if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "does not answer") || took != keepaliveEvery+keepaliveAnswer {
+			t.Errorf("%v after %v", err, took)
+		}
+		server.Close()
+		for range requests {
+		}
+	})
+}
+
+func TestAServerThatRefusesKeepalivesIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server, requests := pipe(t)
+		asked := 0
+		go func() {
+			for r := range requests {
+				asked++
+				_ = r.Reply(false, nil)
+			}
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		if err := Attend(ctx, client); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		server.Close()
+		if want := int(time.Hour / keepaliveEvery); asked < want-1 || asked > want {
+			t.Errorf("asked %d times in an hour", asked)
+		}
+	})
+}

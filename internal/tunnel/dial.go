@@ -1,0 +1,141 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// patience is how long a dial waits for a tunnel that is not up.
+	patience = 3 * time.Second
+	// dialTimeout bounds a dial through a tunnel; net/http's default transport has
+	// the same for dials without one.
+	dialTimeout = 30 * time.Second
+)
+
+// DialContext connects to address from a node. What listens on loopback is meant to
+// be on this machine and is dialed without a tunnel: on a node it is nobody's
+// business. Without a tunnel to dial through the error is a 503.
+func (k *Keeper) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	if IsLoopback(address) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	began := time.Now()
+	conn, reason, err := k.dial(ctx, strings.ToLower(host), address)
+	if err != nil {
+		dialErrors.WithLabelValues(reason).Inc()
+		return nil, err
+	}
+	dialDuration.Observe(time.Since(began).Seconds())
+	return conn, nil
+}
+
+// dial tries again when the tunnel itself fails: that nothing was sent through it to
+// the address is certain then.
+func (k *Keeper) dial(ctx context.Context, host, address string) (net.Conn, string, error) {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		changed := k.news.next()
+		client, err := k.await(soon, host)
+		if err != nil {
+			return nil, reasonNoTunnel, err
+		}
+		conn, err := client.DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn, "", nil
+		}
+		if refused := (*ssh.OpenChannelError)(nil); errors.As(err, &refused) {
+			return nil, reasonRefused, fmt.Errorf("dial tcp %s from %s: %s", address, client.RemoteAddr(), refused.Message)
+		}
+		if ctx.Err() != nil {
+			return nil, reasonTimeout, fmt.Errorf("dial tcp %s from %s: %w", address, client.RemoteAddr(), ctx.Err())
+		}
+		client.Close()
+		select {
+		case <-changed: // its tunnel has noticed
+		case <-soon.Done():
+			return nil, reasonLost, unavailable(fmt.Sprintf("the SSH tunnel was lost: %v", err))
+		}
+	}
+}
+
+// Await waits, not long, for a tunnel to any node.
+func (k *Keeper) Await(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := k.await(soon, "")
+	return err
+}
+
+// await returns a connection from which host can be reached, as soon as there is
+// one.
+func (k *Keeper) await(ctx context.Context, host string) (*ssh.Client, error) {
+	for {
+		changed := k.news.next()
+		now := k.index.Load()
+		candidates := now.by[host]
+		if len(candidates) == 0 {
+			candidates = now.all
+		}
+		if client := anyUp(candidates); client != nil {
+			return client, nil
+		}
+		if len(candidates) == 0 && k.known.Load() {
+			return nil, unavailable("there is no node to dial from")
+		}
+		for _, t := range candidates {
+			t.want()
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, unavailable(explain(candidates))
+		}
+	}
+}
+
+func anyUp(tunnels []*tunnel) *ssh.Client {
+	if len(tunnels) == 0 {
+		return nil
+	}
+	from := rand.IntN(len(tunnels))
+	for i := range tunnels {
+		if client := tunnels[(from+i)%len(tunnels)].up(); client != nil {
+			return client
+		}
+	}
+	return nil
+}
+
+func explain(tunnels []*tunnel) string {
+	switch len(tunnels) {
+	case 0:
+		return "the nodes are not known yet"
+	case 1:
+		return tunnels[0].explain()
+	}
+	return fmt.Sprintf("none of %d SSH tunnels is up; %s", len(tunnels), tunnels[0].explain())
+}
+
+// unavailable is the error that API servers answer with 503.
+func unavailable(why string) error {
+	err := apierrors.NewServiceUnavailable(strings.ReplaceAll(why, "\n", "; "))
+	err.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+	return err
+}
