@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/informers"
@@ -31,6 +30,7 @@ type Nodes struct {
 	keeper *tunnel.Keeper
 	route  *sshaccess.Route
 	nodes  listers.NodeLister
+	pods   listers.PodLister
 	synced cache.InformerSynced
 	// types are the kinds of addresses, the preferred first.
 	types   []corev1.NodeAddressType
@@ -50,7 +50,8 @@ func (o *Options) Keep(c *genericapiserver.Config, factory informers.SharedInfor
 	informer := factory.Core().V1().Nodes()
 	n := &Nodes{
 		keeper: tunnel.New(route.Connect), route: route,
-		nodes: informer.Lister(), synced: informer.Informer().HasSynced, changed: make(chan struct{}, 1),
+		nodes: informer.Lister(), pods: factory.Core().V1().Pods().Lister(),
+		synced: informer.Informer().HasSynced, changed: make(chan struct{}, 1),
 	}
 	for _, t := range preferred {
 		n.types = append(n.types, corev1.NodeAddressType(t))
@@ -152,25 +153,4 @@ func sameAddresses(before, now any) bool {
 		}
 	}
 	return true
-}
-
-// intoPods are the subresources that core serves by calling a node.
-var intoPods = map[string]bool{"exec": true, "attach": true, "portforward": true, "log": true, "proxy": true}
-
-// Guarded answers 503 to what needs a node while no node can be reached. It comes
-// behind authorization.
-func (n *Nodes) Guarded(handler http.Handler, unavailable func(w http.ResponseWriter, r *http.Request, why string)) http.Handler {
-	if n == nil {
-		return handler
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		info, found := request.RequestInfoFrom(r.Context())
-		if found && info.IsResourceRequest && info.APIGroup == "" && intoPods[info.Subresource] {
-			if err := n.keeper.Await(r.Context()); err != nil {
-				unavailable(w, r, err.Error())
-				return
-			}
-		}
-		handler.ServeHTTP(w, r)
-	})
 }

@@ -59,7 +59,7 @@ func TestAKeyIsMadeOnceAndIsItsOwnersAlone(t *testing.T) {
 	if again, _ := AuthorizedKey(path); again != line {
 		t.Error("the key has changed")
 	}
-	if restricted, err := Restricted(path); err != nil || restricted != "restrict,port-forwarding "+line {
+	if restricted, err := Restricted(path); err != nil || restricted != `restrict,port-forwarding,command="false" `+line {
 		t.Errorf("%q, %v", restricted, err)
 	}
 }

@@ -67,10 +67,10 @@ func EnsureKey(path string) (made bool, err error) {
 }
 
 // Restricted returns the line for the authorized_keys of nodes and bastion: the key
-// is good for connections to elsewhere, and for no shell.
+// is good for connections to elsewhere, and for no command.
 func Restricted(path string) (string, error) {
 	line, err := AuthorizedKey(path)
-	return "restrict,port-forwarding " + line, err
+	return `restrict,port-forwarding,command="false" ` + line, err
 }
 
 // AuthorizedKey returns the public key in OpenSSH's format.
