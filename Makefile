@@ -116,7 +116,7 @@ layout: ## Who may import whom, and what each binary links
 
 .PHONY: spine
 spine: build kubectl stock ## Black box tests: real binaries, real etcd, side by side with stock
-	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -timeout 45m ./test/harness/... ./test/spine/...
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -parallel 3 -timeout 45m ./test/harness/... ./test/spine/...
 
 # SERVER is ours, stock or both, one after the other; FOCUS picks names; PROCS is how many tests run side by side.
 SERVER ?= ours

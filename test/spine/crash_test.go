@@ -256,6 +256,7 @@ func TestExtensionsAwayIsUnavailableAndNeverNotFound(t *testing.T) {
 
 // Core and head start without extensions, from what they remember.
 func TestCoreAndHeadStartThoughExtensionsCannot(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	a := extensionsAway(t, "cold.example.com")
 	a.Kubectl(t, "create", "configmap", "before")
 	a.Stop(t)

@@ -27,6 +27,7 @@ type direct struct {
 // In direct mode core is the head: clients of both ports reach it, it judges them
 // by its whole chain, and extensions is behind its router.
 func TestDirectModeServesCoreWithoutAggregator(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	dir, port := harness.TempDir(t), harness.Must(harness.FreePort())(t)
 	d := &direct{insecure: fmt.Sprintf("http://127.0.0.1:%d", port)}
 	d.Cluster = harness.Run(t, harness.Options{

@@ -41,6 +41,7 @@ func jsonLines(t *testing.T, text string) (lines map[string]int, verbose map[str
 // its log, etcd's, what Go prints when a process dies, and what the supervisor
 // tells of them. --v counts in each.
 func TestEveryLineOfJSONLogsIsAnObject(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{Args: []string{"--logging-format=json", "--v=4"}})
 	before := c.WaitReady(t).Replica("extensions").PID
 	if err := syscall.Kill(before, syscall.SIGQUIT); err != nil { // Go prints where it was

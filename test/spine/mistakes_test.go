@@ -273,6 +273,7 @@ func TestMistakenPrograms(t *testing.T) {
 }
 
 func TestMistakenEtcd(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	etcd := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
 	t.Cleanup(func() { etcd.End(soon) })
 	dir := givenFiles(t)

@@ -126,6 +126,7 @@ func TestHeadWaitsForCore(t *testing.T) {
 // Core waits for extensions, and no longer than it should: a crash loop there
 // must not block a restart here.
 func TestCoreWaitsForExtensionsButNotForever(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Shared(t)
 	core := startAlone(t, c, tier.Core)
 	core.await(t, tier.Configured, soon)

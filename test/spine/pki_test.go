@@ -48,6 +48,7 @@ func TestCertificatesAreECDSA(t *testing.T) {
 // A certificate with less than 30 days left is renewed when the supervisor
 // starts, one with more is kept, and the CA stays what it was.
 func TestCertificatesAreRenewedAtStart(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	dir := harness.TempDir(t)
 	c := harness.Run(t, harness.Options{Dir: dir})
 	c.Stop(t)

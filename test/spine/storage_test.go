@@ -12,6 +12,7 @@ import (
 // What was acknowledged is there after the next start, and so are the CA, the
 // address and the credentials.
 func TestDataIsKeptOverARestart(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const group = "kept.example.com"
 	port := harness.Must(harness.FreePort())(t)
 	options := harness.Options{Dir: harness.TempDir(t), Args: []string{fmt.Sprintf("--secure-port=%d", port)}}
@@ -42,6 +43,7 @@ func TestDataIsKeptOverARestart(t *testing.T) {
 // With an etcd of one's own there is none of ours, and everything lies there
 // under the keys of a stock server.
 func TestExternalEtcd(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	etcd := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
 	t.Cleanup(func() { etcd.End(soon) })
 

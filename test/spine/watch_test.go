@@ -60,6 +60,7 @@ type event struct {
 // An event is on its way when the next one is written; the initial ones are
 // complete when the bookmark says so. Core, custom resources and APIServices.
 func TestWatchesLikeStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const group = "watching.example.com"
 	c, stock := harness.Shared(t), harness.SharedStock(t)
 	for side, api := range map[string]*harness.API{"ours": &c.API, "stock": &stock.API} {

@@ -21,6 +21,7 @@ import (
 // stock gives, one an event, and ends like stock's. Core, custom resources and
 // APIServices.
 func TestWebSocketWatchesLikeStock(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	const group = "sockets.example.com"
 	frames := map[string]map[string][]string{}
 	for side, api := range map[string]*harness.API{"ours": &harness.Shared(t).API, "stock": &harness.SharedStock(t).API} {
