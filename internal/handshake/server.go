@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -108,8 +109,13 @@ func (s *Server) Publish(r *handshakev1.RoutesResponse) {
 }
 
 // SetFlags adds to the description what the process shows at /flagz. It comes
-// before Serve.
-func (s *Server) SetFlags(flags map[string]string) { s.description.Flags = flags }
+// before Serve. A path need not be UTF-8, and a message that is not is not sent.
+func (s *Server) SetFlags(flags map[string]string) {
+	s.description.Flags = map[string]string{}
+	for name, value := range flags {
+		s.description.Flags[name] = strings.ToValidUTF8(value, "\uFFFD")
+	}
+}
 
 // Describe implements handshakev1.HandshakeServer.
 func (s *Server) Describe(context.Context, *handshakev1.DescribeRequest) (*handshakev1.DescribeResponse, error) {

@@ -195,3 +195,17 @@ func TestAClientAsksNobodyAboutTokensWhileCoreIsAway(t *testing.T) {
 		t.Errorf("got %v, want an answer of its own", err)
 	}
 }
+
+// Paths on Linux are bytes, and nobody works with a process that cannot say who it is.
+func TestAProcessDescribesItselfWhateverItsFlagsHold(t *testing.T) {
+	p := newPlace(t, tier.Core)
+	s := NewServer(serverTLS(t, p.paths, p.tier), &handshakev1.DescribeResponse{Incarnation: "first"})
+	s.SetFlags(map[string]string{"audit-policy-file": "/etc/\xff/policy"})
+	p.serve(s)
+	client := p.client(tier.Aggregator)
+	defer client.conn.Close()
+	d, err := handshakev1.NewHandshakeClient(client.conn).Describe(t.Context(), &handshakev1.DescribeRequest{})
+	if err != nil || d.GetFlags()["audit-policy-file"] != "/etc/\uFFFD/policy" {
+		t.Errorf("got %v, %v", d.GetFlags(), err)
+	}
+}

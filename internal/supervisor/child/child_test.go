@@ -137,6 +137,13 @@ func TestChildrenGetTheirOwnEnvironmentAlone(t *testing.T) {
 	if want := []string{"TZ=UTC", "OTEL_RESOURCE_ATTRIBUTES=site=a,b=c"}; !slices.Equal(attributed, want) {
 		t.Errorf("%q, want %q", attributed, want)
 	}
+	for _, given := range []string{"", " ", "site=a,", ",site=a"} {
+		for _, pair := range strings.Split(strings.TrimPrefix(WithAttributes([]string{"OTEL_RESOURCE_ATTRIBUTES=" + given}, "b=c")[0], "OTEL_RESOURCE_ATTRIBUTES="), ",") {
+			if !strings.Contains(pair, "=") {
+				t.Errorf("%q has %q added, by which no process with tracing would start", given, pair)
+			}
+		}
+	}
 	kept := Environment([]string{"PATH=/bin", "NOTIFY_SOCKET=/s", "KUBE_FEATURE_X=1", "AWS_SECRET=1", "https_proxy=p"})
 	if want := []string{"PATH=/bin", "KUBE_FEATURE_X=1", "https_proxy=p"}; !slices.Equal(kept, want) {
 		t.Errorf("%q, want %q", kept, want)

@@ -20,17 +20,18 @@ var passed = []string{
 const resourceAttributes = "OTEL_RESOURCE_ATTRIBUTES="
 
 // WithAttributes returns env with attributes, KEY=VALUE,..., by which traces tell
-// the process from others, on top of those that are there.
+// the process from others, on top of those that are there. Empty ones go: OpenTelemetry
+// takes no value for none, and an empty one in a list for a mistake.
 func WithAttributes(env []string, attributes string) []string {
-	out := []string{}
+	out, all := []string{}, []string{}
 	for _, line := range env {
 		if given, ok := strings.CutPrefix(line, resourceAttributes); ok {
-			attributes = given + "," + attributes
+			all = slices.DeleteFunc(strings.Split(given, ","), func(s string) bool { return strings.TrimSpace(s) == "" })
 			continue
 		}
 		out = append(out, line)
 	}
-	return append(out, resourceAttributes+attributes)
+	return append(out, resourceAttributes+strings.Join(append(all, attributes), ","))
 }
 
 // passedPrefixes pass whole families: KUBE_FEATURE_... and the like.
