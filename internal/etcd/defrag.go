@@ -51,9 +51,9 @@ func defragment(db backend.Backend, dir string, log *zap.Logger) {
 	if !worthDefragmenting(size, used) {
 		return
 	}
-	if free, err := freeSpace(dir); err != nil || free < used+defragMinWaste {
+	if free, err := freeSpace(dir); err != nil || free < needed(used) {
 		log.Warn("not defragmenting: the disk has no room for a second copy of the data",
-			zap.Int64("free-bytes", free), zap.Int64("needed-bytes", used+defragMinWaste), zap.Error(err))
+			zap.Int64("free-bytes", free), zap.Int64("needed-bytes", needed(used)), zap.Error(err))
 		return
 	}
 	if err := db.Defrag(); err != nil {
@@ -65,6 +65,9 @@ func worthDefragmenting(size, used int64) bool {
 	waste := size - used
 	return waste > defragMinWaste && float64(waste) > defragMinShare*float64(size)
 }
+
+// needed is the room for a second copy of used bytes, and for what etcd logs meanwhile.
+func needed(used int64) int64 { return used + defragMinWaste }
 
 func freeSpace(dir string) (int64, error) {
 	var s unix.Statfs_t

@@ -51,8 +51,9 @@ func roomOf(s *pb.StatusResponse) Room {
 // Compact forgets the history of all keys, gives what that took back to the disk
 // and, if there is room again, has etcd take writes again. The current state of
 // every key stays. Full tells whether writes are still refused. Nobody is answered
-// while the database is rewritten.
-func (c *Client) Compact(ctx context.Context) (before, after Room, err error) {
+// while the database is rewritten. dir is etcd's own folder: on a disk that cannot
+// hold a second copy the rest would fill it, and etcd would end.
+func (c *Client) Compact(ctx context.Context, dir string) (before, after Room, err error) {
 	maintenance := pb.NewMaintenanceClient(c.conn)
 	s, err := maintenance.Status(ctx, &pb.StatusRequest{}, grpc.WaitForReady(true))
 	if err != nil {
@@ -62,6 +63,13 @@ func (c *Client) Compact(ctx context.Context) (before, after Room, err error) {
 	request := &pb.CompactionRequest{Revision: s.GetHeader().GetRevision(), Physical: true}
 	if _, err := pb.NewKVClient(c.conn).Compact(ctx, request); err != nil && !errors.Is(rpctypes.Error(err), rpctypes.ErrCompacted) {
 		return before, after, fmt.Errorf("cannot compact: %w", err)
+	}
+	if s, err = maintenance.Status(ctx, &pb.StatusRequest{}); err != nil {
+		return before, after, fmt.Errorf("etcd does not answer: %w", err)
+	}
+	if free, err := freeSpace(dir); err != nil || free < needed(s.GetDbSizeInUse()) {
+		return before, after, errors.Join(err, fmt.Errorf("compacted, but cannot defragment: the disk of %s has %d MiB free, and a second copy of the data needs %d MiB",
+			dir, free>>20, needed(s.GetDbSizeInUse())>>20))
 	}
 	if _, err := maintenance.Defragment(ctx, &pb.DefragmentRequest{}); err != nil {
 		return before, after, fmt.Errorf("cannot defragment: %w", err)

@@ -28,7 +28,7 @@ func compact(t *testing.T, r *rig) (before, after Room) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if before, after, err = c.Compact(t.Context()); err != nil {
+	if before, after, err = c.Compact(t.Context(), r.options.DataDir); err != nil {
 		t.Fatal(err)
 	}
 	return before, after
@@ -58,6 +58,35 @@ func TestCompactingAFullEtcdHasItTakeWritesAgainOnceThereIsRoom(t *testing.T) {
 	}
 	if got := get(t, client, "kept"); got != "value" {
 		t.Errorf("what was there is %q", got)
+	}
+}
+
+func TestCompactingFillsNoDisk(t *testing.T) {
+	r := newRig(t)
+	r.options.QuotaBytes = 2 << 20
+	r.start(t, "plain")
+	client := r.client(t)
+	fill(t, client)
+	if _, err := client.Delete(t.Context(), "fill", clientv3.WithPrefix()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(r.options.ClientAddress, r.tls(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	size := func() int64 {
+		room, err := c.Room(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return room.Size
+	}
+	before := size()
+	defer func(was int64) { defragMinWaste = was }(defragMinWaste)
+	defragMinWaste = 1 << 60 // more than any disk has
+	if _, _, err := c.Compact(t.Context(), r.options.DataDir); err == nil || !strings.Contains(err.Error(), "MiB free") || size() < before {
+		t.Errorf("rewritten onto a disk without room: %v, %d bytes before, %d now", err, before, size())
 	}
 }
 

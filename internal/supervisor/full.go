@@ -30,7 +30,7 @@ func (v *Supervisor) CompactEtcd(ctx context.Context) (control.Compaction, error
 		return control.Compaction{}, err
 	}
 	defer client.Close()
-	before, after, err := client.Compact(ctx)
+	before, after, err := client.Compact(ctx, v.setup.dir.Etcd())
 	if err != nil {
 		return control.Compaction{}, err
 	}
