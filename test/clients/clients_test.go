@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -59,7 +60,7 @@ func TestClients(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server, func(t *testing.T) {
 			logs := filepath.Join(harness.BinDir(), "clients", server)
-			if err := os.MkdirAll(logs, 0o755); err != nil {
+			if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
 				t.Fatal(err)
 			}
 			started := time.Now()

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,7 +20,12 @@ import (
 	"triptych.dev/triptych/test/harness"
 )
 
-const casks, cellar = 20, "operator"
+const (
+	casks  = 20
+	cellar = "operator"
+	// leads is what a process prints when it has become the leader.
+	leads = "Starting workers"
+)
 
 // operators are two processes of an operator, one of which leads. While their
 // casks change all the time, each tier is restarted and killed, and then the
@@ -42,25 +48,35 @@ func operators(t *testing.T, w *world) {
 	if _, err := client.Create(t.Context(), cask("large", operator.MaxBottles+1), metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "too many") {
 		t.Errorf("a cask that the webhook forbids: %v", err)
 	}
-	stop := keepFilling(t, client)
+	orders := keepOrdering(t, client)
 	if w.cluster != nil {
 		for _, tier := range []string{"extensions", "core", "aggregator"} {
+			orders.more(t, 5)
 			if out, errs, code := w.cluster.Supervisor(t.Context(), "restart", tier); code != 0 {
 				t.Fatalf("restart %s: %d %s%s", tier, code, out, errs)
 			}
+			orders.more(t, 5)
 			w.kill(t, tier)
 		}
 	}
+	orders.more(t, 5)
+	o.alive(t, first, second)
 	leader, other := first, second
-	if second.Output.Contains("Starting workers") == nil {
+	if second.Output.Contains(leads) == nil {
 		leader, other = second, first
 	}
-	o.alive(t, first, second)
 	leader.Signal(syscall.SIGKILL)
 	harness.Must(leader.Wait(10 * time.Second))(t)
 	again := o.start(t, map[*harness.Process]int{first: 0, second: 1}[leader])
-	filled := stop()
-	t.Logf("%d bottles were ordered meanwhile", filled)
+	orders.more(t, 5)
+	harness.Eventually(t, patience, "there is another leader", func() error {
+		if again.Output.Contains(leads) == nil {
+			return nil
+		}
+		return other.Output.Contains(leads)
+	})
+	orders.more(t, 5)
+	t.Logf("%d bottles were ordered meanwhile", orders.stop())
 	o.settled(t, client)
 	o.alive(t, other, again)
 
@@ -94,34 +110,55 @@ func cask(name string, bottles int64) *unstructured.Unstructured {
 	return o
 }
 
-// keepFilling adds bottles to one cask after the other, as fast as the server
-// answers, and tells in the end how many.
-func keepFilling(t *testing.T, client dynamic.ResourceInterface) (stop func() int) {
+// orders are changes of casks, one bottle more each.
+type orders struct {
+	filled atomic.Int64
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+}
+
+// keepOrdering changes one cask after the other. What fails is not repeated: the
+// next round asks for more.
+func keepOrdering(t *testing.T, client dynamic.ResourceInterface) *orders {
 	ctx, cancel := context.WithCancel(t.Context())
-	filled := 0
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(100 * time.Millisecond)
+	o := &orders{cancel: cancel}
+	o.done.Go(func() {
+		tick := time.NewTicker(200 * time.Millisecond)
 		defer tick.Stop()
-		for want := range int64(operator.MaxBottles / 2) {
+		for want := 2; want <= operator.MaxBottles; want++ {
 			for _, i := range rand.Perm(casks) {
 				select {
 				case <-ctx.Done():
 					return
 				case <-tick.C:
 				}
-				patch := fmt.Sprintf(`{"spec": {"bottles": %d}}`, want+2)
+				patch := fmt.Sprintf(`{"spec": {"bottles": %d}}`, want)
 				if _, err := client.Patch(ctx, fmt.Sprint("cask-", i), types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err == nil {
-					filled++
+					o.filled.Add(1)
 				}
 			}
 		}
 	})
-	return func() int {
-		cancel()
-		done.Wait()
-		return filled
-	}
+	return o
+}
+
+// more waits until n more orders have been taken.
+func (o *orders) more(t *testing.T, n int64) {
+	t.Helper()
+	enough := o.filled.Load() + n
+	harness.Eventually(t, patience, "more orders are taken", func() error {
+		if now := o.filled.Load(); now < enough {
+			return fmt.Errorf("%d of %d", now, enough)
+		}
+		return nil
+	})
+}
+
+// stop ends the orders and tells how many were taken.
+func (o *orders) stop() int64 {
+	o.cancel()
+	o.done.Wait()
+	return o.filled.Load()
 }
 
 // settled waits until every cask has been seen as it is, and then demands that

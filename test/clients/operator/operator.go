@@ -31,7 +31,7 @@ const (
 	// Label of a bottle is its cask.
 	Label = "operator.clients.example.com/cask"
 	// MaxBottles is the most that a cask may have.
-	MaxBottles = 50
+	MaxBottles = 60
 )
 
 // What ChildMain needs is in the environment of the process.
@@ -58,6 +58,7 @@ func run(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
+	config.QPS, config.Burst = 100, 200
 	port, err := strconv.Atoi(os.Getenv(PortEnv))
 	if err != nil {
 		return err
