@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 
 	"triptych.dev/triptych/internal/process"
 )
@@ -41,7 +42,7 @@ func Run(ctx context.Context, o Options) error {
 	// under way can still finish before the clients are cut off.
 	stopping, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
-	server, err := start(ctx, config(o, log, stopping), failures)
+	server, err := start(ctx, config(o, log, stopping), log, failures)
 	if err != nil || server == nil {
 		return explain(o, cannotStart, err)
 	}
@@ -61,11 +62,15 @@ func Run(ctx context.Context, o Options) error {
 // that is still alive blocks, because ctx may end meanwhile, and because etcd
 // reports half of its errors by ending the goroutine. The server is nil without
 // an error when ctx ended first.
-func start(ctx context.Context, c *embed.Config, failures *failures) (*embed.Etcd, error) {
+func start(ctx context.Context, c *embed.Config, log *zap.Logger, failures *failures) (*embed.Etcd, error) {
 	started := make(chan *embed.Etcd, 1)
 	go func() {
 		defer failures.recover()
 		if err := whole(c.Dir); err != nil {
+			failures.report(err)
+			return
+		}
+		if err := bury(c.Dir, log); err != nil {
 			failures.report(err)
 			return
 		}
