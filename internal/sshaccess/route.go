@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// loginTimeout bounds one login, from the first packet to the accepted key.
+	// dialTimeout bounds one connection, loginTimeout one login on it.
+	dialTimeout  = 10 * time.Second
 	loginTimeout = 10 * time.Second
 	// bastionPause is how long a failure to reach the bastion is believed: all
 	// nodes would ask again at once.
@@ -39,8 +40,6 @@ func NewRoute(a *Access) *Route {
 
 // Connect logs in to the node at host.
 func (r *Route) Connect(ctx context.Context, host string) (*ssh.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
-	defer cancel()
 	address := r.access.Address(host)
 	// First, because without a known host key nothing has to be sent.
 	config, err := r.access.Login(r.access.User, address)
@@ -55,8 +54,10 @@ func (r *Route) Connect(ctx context.Context, host string) (*ssh.Client, error) {
 }
 
 func (r *Route) dial(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	if r.access.Bastion == "" {
-		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		return dialTCP(ctx, address)
 	}
 	jump, err := r.Bastion(ctx)
 	if err != nil {
@@ -69,10 +70,9 @@ func (r *Route) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, nil
 }
 
+// login waits for its turn, which does not count: it may be long where many nodes
+// come at once.
 func (r *Route) login(ctx context.Context, conn net.Conn, address string, config *ssh.ClientConfig) (*ssh.Client, error) {
-	// Connections through a bastion have no deadlines.
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -80,6 +80,11 @@ func (r *Route) login(ctx context.Context, conn net.Conn, address string, config
 		conn.Close()
 		return nil, fmt.Errorf("cannot log in to %s: %w", address, ctx.Err())
 	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	// Connections through a bastion have no deadlines.
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
 	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
 	if err != nil {
 		conn.Close()
@@ -129,6 +134,8 @@ func (r *Route) Bastion(ctx context.Context) (*ssh.Client, error) {
 }
 
 func (r *Route) connectBastion(ctx context.Context) (*ssh.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
 	user, address, err := r.access.BastionAddress()
 	if err != nil {
 		return nil, err
@@ -137,7 +144,7 @@ func (r *Route) connectBastion(ctx context.Context) (*ssh.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	conn, err := dialTCP(ctx, address)
 	if err != nil {
 		return nil, err
 	}

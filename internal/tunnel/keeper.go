@@ -171,6 +171,10 @@ func (n *news) tell() {
 // IsLoopback tells of a host:port that is this machine's own wherever one asks.
 func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
+	return err == nil && isLocal(host)
+}
+
+func isLocal(host string) bool {
 	ip := net.ParseIP(host)
-	return err == nil && (strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback())
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }

@@ -132,6 +132,9 @@ func TestALostTunnelIsReplacedAndADialWaitsForIt(t *testing.T) {
 func TestLoopbackIsThisMachines(t *testing.T) {
 	f, nodes := hosts(t, 1)
 	k := keep(t, f, append(nodes, Node{Name: "self", Addresses: []string{"127.0.0.1"}})...)
+	if err := k.Await(t.Context(), "127.0.0.1"); err != nil {
+		t.Errorf("waits for a tunnel to itself: %v", err)
+	}
 	s := startSSHD(t, "here")
 	conn, err := k.DialContext(t.Context(), "tcp", s.address)
 	if err != nil {
