@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,25 +94,46 @@ func (k *Keeper) await(ctx context.Context, host string) (*ssh.Client, error) {
 	for {
 		changed := k.news.next()
 		now := k.index.Load()
-		candidates := now.by[host]
-		if len(candidates) == 0 {
+		claim := now.by[host]
+		candidates := believed(claim, host)
+		if len(claim) == 0 {
 			candidates = now.all
 		}
 		if client := anyUp(candidates); client != nil {
 			return client, nil
 		}
-		if len(candidates) == 0 && k.known.Load() {
+		if len(now.all) == 0 && k.known.Load() {
 			return nil, unavailable("there is no node to dial from")
 		}
-		for _, t := range candidates {
+		for _, t := range slices.Concat(candidates, claim) {
 			t.want()
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			if len(candidates) == 0 && len(claim) > 0 {
+				return nil, unavailable(fmt.Sprintf("%d nodes say that %s is theirs, and none was reached there", len(claim), host))
+			}
 			return nil, unavailable(explain(candidates))
 		}
 	}
+}
+
+// believed decides between nodes that claim the same address, because a node says of
+// itself what its addresses are, and must not draw to it what is for another: those
+// count that were logged in to at it, for which a host key stands, or have it for
+// their name.
+func believed(claim []*tunnel, host string) []*tunnel {
+	if len(claim) < 2 {
+		return claim
+	}
+	var proven []*tunnel
+	for _, t := range claim {
+		if strings.EqualFold(t.name, host) || strings.EqualFold(t.last(), host) {
+			proven = append(proven, t)
+		}
+	}
+	return proven
 }
 
 func anyUp(tunnels []*tunnel) *ssh.Client {

@@ -129,6 +129,28 @@ func TestALostTunnelIsReplacedAndADialWaitsForIt(t *testing.T) {
 	t.Logf("dialed %v after the server was back", time.Since(began))
 }
 
+func TestANodeDrawsNothingToItThatIsForAnother(t *testing.T) {
+	f, nodes := hosts(t, 2)
+	liar := Node{Name: "n1", Addresses: []string{"10.0.0.1", "10.0.0.2", "n2.example", "n2"}}
+	k := keep(t, f, liar, nodes[1])
+	eventually(t, "two tunnels", func() bool { return k.States()[Up] == 2 })
+	for range 20 {
+		if said, err := through(t, k, "10.0.0.2:10250"); err != nil || said != "n2 10.0.0.2:10250" {
+			t.Fatalf("%q, %v", said, err)
+		}
+	}
+	// Nobody was reached by this name.
+	if said, err := through(t, k, "n2.example:10250"); !isUnavailable(err) || !strings.Contains(err.Error(), "2 nodes") {
+		t.Errorf("%q, %v", said, err)
+	}
+	// The node's absence is no reason to believe another.
+	f.by["10.0.0.2"].stop()
+	eventually(t, "one tunnel", func() bool { return k.States()[Up] == 1 })
+	if said, err := through(t, k, "10.0.0.2:10250"); !isUnavailable(err) {
+		t.Errorf("%q, %v", said, err)
+	}
+}
+
 func TestLoopbackIsThisMachines(t *testing.T) {
 	f, nodes := hosts(t, 1)
 	k := keep(t, f, append(nodes, Node{Name: "self", Addresses: []string{"127.0.0.1"}})...)

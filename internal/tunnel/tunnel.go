@@ -186,6 +186,13 @@ func (t *tunnel) up() *ssh.Client {
 	return t.client
 }
 
+// last returns the address that was logged in to last, empty if none was.
+func (t *tunnel) last() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.at
+}
+
 // explain says why the tunnel cannot be used.
 func (t *tunnel) explain() string {
 	t.mu.Lock()

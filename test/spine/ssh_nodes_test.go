@@ -114,6 +114,9 @@ func (e *enclave) survivesSSHD(t *testing.T) {
 }
 
 func (e *enclave) isMeasured(t *testing.T) {
+	if got := e.cluster.Get(t, "/readyz?verbose"); !strings.Contains(string(got.Body), "[+]ssh-tunnels ok") {
+		t.Error(got)
+	}
 	areDocumented(t, &e.cluster.API, func(name string) bool { return strings.HasPrefix(name, "triptych_ssh_") })
 }
 

@@ -72,6 +72,18 @@ func TestTiersAreGivenTheirOwnFlagsOnly(t *testing.T) {
 			wantArgument(t, arguments(o, name), want, slices.Contains(tiers, name))
 		}
 	}
+	// Where nodes are reached by SSH, the key is core's alone, and all know of it.
+	known := filepath.Join(t.TempDir(), "known")
+	if err := os.WriteFile(known, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ssh := mustParse(t, "--ssh-user=ops", "--ssh-known-hosts="+known)
+	for _, name := range tier.Order {
+		args := ssh.Arguments(name, Given{Head: tier.Aggregator, SSHKey: "/d/pki/ssh.key"})
+		wantArgument(t, args, "--ssh-user=ops", true)
+		wantArgument(t, args, "--ssh-keyfile=/d/pki/ssh.key", name == tier.Core)
+		wantArgument(t, args, "--ssh-known-hosts="+known, name == tier.Core)
+	}
 	// etcd without TLS leaves no empty flags behind.
 	for _, arg := range arguments(o, tier.Core) {
 		if strings.HasSuffix(arg, "=") {
