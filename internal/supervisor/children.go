@@ -28,6 +28,9 @@ func (s *setup) grace() Grace {
 		backoff := f.Duration("audit-webhook-initial-backoff", options.DefaultAuditWebhookBackoff)
 		g.Audit = auditWebhookGrace(max(backoff, f.Duration("audit-webhook-batch-initial-backoff", 0)))
 	}
+	if f.Given("tracing-config-file") {
+		g.Traces = tracesGrace
+	}
 	return g
 }
 

@@ -24,7 +24,14 @@ type Grace struct {
 	Watch time.Duration
 	// Audit is how long the last events may take to reach the audit webhook.
 	Audit time.Duration
+	// Traces is how long the last spans may take to reach the collector.
+	Traces time.Duration
 }
+
+// tracesGrace is how long OpenTelemetry tries to deliver spans to a collector that
+// does not answer: the batch under way and a full queue of 2048 in batches of 512,
+// each for its timeout.
+const tracesGrace = (1 + 2048/512) * 10 * time.Second
 
 // auditWebhookGrace is how long upstream tries to deliver events to a webhook that
 // does not answer, which it has given initial as the first pause between its tries.
@@ -48,4 +55,4 @@ func auditWebhookGrace(initial time.Duration) time.Duration {
 func (g Grace) head() time.Duration { return g.Delay + g.inner() }
 
 // inner is the budget of the tiers behind it.
-func (g Grace) inner() time.Duration { return g.Request + g.Watch + g.Audit + slack }
+func (g Grace) inner() time.Duration { return g.Request + g.Watch + g.Audit + g.Traces + slack }
