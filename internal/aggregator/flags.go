@@ -19,10 +19,9 @@ type flags struct {
 // GetFlagz implements flagz.Reader. Nobody is asked: core said it when it started.
 func (f flags) GetFlagz() map[string]string {
 	all := f.own.GetFlagz()
-	delete(all, "wiring")
 	state, _ := f.core.Client.State()
 	for name, value := range state.Description.GetFlags() {
-		if name != "wiring" && !f.given.Changed(name) {
+		if !f.given.Changed(name) {
 			all[name] = value
 		}
 	}

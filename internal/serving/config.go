@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -18,14 +17,12 @@ import (
 	"k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/filters"
-	"k8s.io/apiserver/pkg/server/flagz"
 	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/component-base/cli/flag"
 	openapicommon "k8s.io/kube-openapi/pkg/common"
 	"k8s.io/kube-openapi/pkg/spec3"
 	"k8s.io/kube-openapi/pkg/validation/spec"
@@ -110,9 +107,7 @@ func newBase(p *process.Process, kind Kind) (*Base, error) {
 	c.SecureServing = unserved(p.Wiring.PublicAddress)
 	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	c.LongRunningFunc = LongRunning
-	c.Flagz = flagz.NamedFlagSetsReader{FlagSets: flag.NamedFlagSets{
-		Order: []string{"flags"}, FlagSets: map[string]*pflag.FlagSet{"flags": p.Flags},
-	}}
+	c.Flagz = shownFlags{p.Flags}
 
 	feed, toCore := rights.NewFeed(), p.ClientConfig(tier.Core)
 	toCore.Wrap(feed.Wrap)

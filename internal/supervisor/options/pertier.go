@@ -89,8 +89,8 @@ func (o *Options) checkTierFlags() error {
 	return nil
 }
 
-// readTierFlags sets the flags of single tiers that the file names. Those that the
-// command line sets for a tier stay.
+// readTierFlags sets the flags of single tiers that the file names, all or, as with
+// any flag that is given on the command line too, none.
 func (f *File) readTierFlags(o *Options, fs *pflag.FlagSet) error {
 	if fs.Changed("tier-flag") {
 		return nil
