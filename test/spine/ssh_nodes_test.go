@@ -113,6 +113,14 @@ func (e *enclave) survivesSSHD(t *testing.T) {
 	t.Logf("exec works %v after sshd was back", time.Since(began).Round(time.Millisecond))
 }
 
+// survivesCore: its successor has the tunnels again.
+func (e *enclave) survivesCore(t *testing.T) {
+	kill(t, e.cluster, "core")
+	n := node{API: &e.cluster.API, name: "far-0"}
+	harness.Eventually(t, soon, "exec works through core's successor", func() error { return n.answers(t) })
+	e.awaitTunnels(t, 2)
+}
+
 func (e *enclave) isMeasured(t *testing.T) {
 	if got := e.cluster.Get(t, "/readyz?verbose"); !strings.Contains(string(got.Body), "[+]ssh-tunnels ok") {
 		t.Error(got)

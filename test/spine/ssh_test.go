@@ -92,6 +92,7 @@ func TestNodesAreReachedThroughSSH(t *testing.T) {
 	t.Run("sshd dies", e.survivesSSHD)
 	t.Run("metrics", e.isMeasured)
 	t.Run("the key", e.keepsTheKey)
+	t.Run("core dies", e.survivesCore)
 }
 
 // proxies to a node, and to a pod whose address no node has.
