@@ -63,6 +63,33 @@ func newControllersWhileAway(t *testing.T, w *world) {
 	f.there(t, kept...)
 }
 
+// rolloutWhileKilled changes a Deployment and runs Jobs while each process is
+// killed in turn: all of it ends well, and no client gives up, among them a
+// scheduler that would if it lost its lease. Against stock nothing is killed.
+func rolloutWhileKilled(t *testing.T, w *world) {
+	ns := w.namespace(t, "rollout")
+	w.apply(t, workload("Deployment", "web", "  replicas: 20\n")+"---\n"+service("web", ""), "-n", ns)
+	w.endpoints(t, ns, "web", 20)
+	for _, tier := range []string{"extensions", "core", "aggregator"} {
+		w.Kubectl(t, "-n", ns, "set", "image", "deployment/web", "main=none:"+tier)
+		w.apply(t, job(tier, 20, ""), "-n", ns)
+		if w.cluster != nil {
+			w.kill(t, tier)
+		}
+		w.Kubectl(t, "-n", ns, "rollout", "status", "deployment/web", "--timeout="+patience.String())
+		w.wait(t, ns, "condition=Complete", "job/"+tier)
+		w.field(t, ns, "job/"+tier, ".status.succeeded", "20")
+	}
+	w.endpoints(t, ns, "web", 20)
+	for name, p := range w.beside {
+		select {
+		case <-p.Exited():
+			t.Errorf("%s has ended: %s", name, p.Output.Lines()[len(p.Output.Lines())-1])
+		default:
+		}
+	}
+}
+
 // restartControllers replaces the controller manager by one that knows nothing.
 func (w *world) restartControllers(t *testing.T) {
 	t.Helper()

@@ -46,6 +46,7 @@ var together = []scenario{
 
 // apart kill and restart, and have the world for themselves.
 var apart = []scenario{
+	{"rollouts and Jobs while each process is killed", rolloutWhileKilled},
 	{"operator, killed and restarted", operators},
 	{"new controllers while extensions is away", newControllersWhileAway},
 }

@@ -82,13 +82,21 @@ func sets(t *testing.T, w *world) {
 	w.field(t, ns, "statefulset/db", ".status.readyReplicas", "3")
 }
 
+// job is a manifest of a Job; more is added to its spec.
+func job(name string, completions int, more string) string {
+	return fmt.Sprintf("apiVersion: batch/v1\nkind: Job\nmetadata: {name: %s}\nspec: %s\n", name, jobSpec(completions, more))
+}
+
+func jobSpec(completions int, more string) string {
+	const spec = "{template: {spec: {restartPolicy: Never, containers: [{name: main, image: none}]}}, completions: %d, parallelism: 5, %s}"
+	return fmt.Sprintf(spec, completions, more)
+}
+
 // jobs run to their end, and one is started every minute.
 func jobs(t *testing.T, w *world) {
 	ns := w.namespace(t, "jobs")
-	const job = "{template: {spec: {restartPolicy: Never, containers: [{name: main, image: none}]}}, completions: %d, parallelism: 5%s}\n"
-	w.apply(t, "apiVersion: batch/v1\nkind: Job\nmetadata: {name: batch}\nspec: "+fmt.Sprintf(job, 20, "")+
-		"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: passing}\nspec: "+fmt.Sprintf(job, 1, ", ttlSecondsAfterFinished: 1")+
-		"---\napiVersion: batch/v1\nkind: CronJob\nmetadata: {name: tick}\nspec: {schedule: '* * * * *', jobTemplate: {spec: "+fmt.Sprintf(job, 1, "")+"}}\n",
+	w.apply(t, job("batch", 20, "")+"---\n"+job("passing", 1, "ttlSecondsAfterFinished: 1")+"---\n"+
+		"apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: tick}\nspec: {schedule: '* * * * *', jobTemplate: {spec: "+jobSpec(1, "")+"}}\n",
 		"-n", ns)
 	w.wait(t, ns, "condition=Complete", "job/batch")
 	w.field(t, ns, "job/batch", ".status.succeeded", "20")
