@@ -48,8 +48,10 @@ func (c *chain) awaitReady(ctx context.Context, name string, life int) error {
 	for {
 		s, changed := c.Snapshot()
 		v := s.Children[name].View
+		// A full etcd was ready, for a moment that may have passed unseen.
+		ready := v.State == lifecycle.Ready || v.State == lifecycle.Unready && s.Children[name].Full != ""
 		switch {
-		case v.Restarts >= life && v.State == lifecycle.Ready:
+		case v.Restarts >= life && ready:
 			return nil
 		case v.Restarts >= life && v.State == lifecycle.Backoff, v.State.Over():
 			return fmt.Errorf("cannot restart %s: %s", name, v.LastExit)
