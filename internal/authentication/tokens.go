@@ -12,9 +12,10 @@ import (
 	"triptych.dev/triptych/internal/identity"
 )
 
-// tokenTimeout bounds the question to core. Webhooks and OIDC providers that
-// core asks take 10 s at most for a try.
-const tokenTimeout = 30 * time.Second
+// tokenTimeout bounds the question to core. It is longer than core takes for a
+// webhook that does not answer, 30 s: that is core's verdict to give, and a
+// hanging core is replaced before.
+const tokenTimeout = 40 * time.Second
 
 // ErrUnavailable is what authentication fails with when core could not be
 // asked. The client is told 503: a 401 would say that its token is bad, after

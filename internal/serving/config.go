@@ -81,7 +81,7 @@ func Build(p *process.Process, o *Options, kind Kind) (*Base, error) {
 		func() error { return o.ServerRun.ApplyTo(c) },
 		func() error { return o.Features.ApplyTo(c, base.Client, base.Informers) },
 		func() error { return o.APIEnablement.ApplyTo(c, kind.Resources, kind.Scheme) },
-		func() error { return o.Egress.ApplyTo(c) },
+		func() error { return applyEgress(o.Egress, c) },
 		func() error { return applyTraces(p, o.Traces, c) },
 	}
 	for _, step := range apply {

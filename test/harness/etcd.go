@@ -27,14 +27,15 @@ const etcdEnv = "TRIPTYCH_TEST_ETCD"
 
 const etcdStartBound = 30 * time.Second
 
-// StartEtcd starts an etcd that keeps everything in dir.
-func StartEtcd(dir string) (*Etcd, error) {
+// StartEtcd starts an etcd that keeps everything in dir. Its certificate is valid
+// for hosts too.
+func StartEtcd(dir string, hosts ...string) (*Etcd, error) {
 	ca, err := NewCA("etcd-ca")
 	if err != nil {
 		return nil, err
 	}
 	for name, leaf := range map[string]Leaf{
-		"server": {CommonName: "etcd", Hosts: []string{"127.0.0.1"}, Usage: bothUsages},
+		"server": {CommonName: "etcd", Hosts: append(hosts, "127.0.0.1"), Usage: bothUsages},
 		"client": {CommonName: "client", Usage: clientUsage},
 	} {
 		pair, err := ca.Issue(leaf)
