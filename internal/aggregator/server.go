@@ -46,7 +46,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
-	routes := newRoutes(core, extensions, p.WasReady)
+	routes := newRoutes(core, extensions, p.Informed)
 	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed)
 	p.Listen()
 	p.Reach(tier.Configured)

@@ -35,7 +35,7 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 		return process.ConfigurationError{Err: err}
 	}
 	defer nodes.Close()
-	routes := newRoutes(extensions, nodes, p.WasReady)
+	routes := newRoutes(extensions, nodes, p.Informed)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
 	direct := &direct{routes: routes}
 	if p.Wiring.IsHead() {
@@ -44,7 +44,7 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 	}
 	retreat := &withdrawal{}
 	p.Handshake.RegisterWithdrawal(retreat.withdraw)
-	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.WasReady))
+	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.Informed))
 	p.Listen()
 	p.Reach(tier.Configured)
 

@@ -37,8 +37,8 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	}
 	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		asked := serving.WithRights(serving.InnerChain(apiHandler, c), feed, serving.InnerAuthenticator, c)
-		asked = serving.WithKnown(asked, p.WasReady)
-		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, p.WasReady, c))
+		asked = serving.WithKnown(asked, p.Informed)
+		return serving.WithIdentity(serving.WithJudged(asked, apiHandler, p.Informed, c))
 	}
 	p.Listen()
 	p.Reach(tier.Configured)

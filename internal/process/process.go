@@ -42,6 +42,7 @@ type Process struct {
 	settings map[string]string
 	born     time.Time
 	wasReady atomic.Bool
+	informed atomic.Bool
 }
 
 // Start loads the wiring at path and makes the handshake's server, which Listen
@@ -110,6 +111,13 @@ func (p *Process) Listen() {
 
 // WasReady tells whether the process has been ready once.
 func (p *Process) WasReady() bool { return p.wasReady.Load() }
+
+// Informed tells whether the process knows what it needs to judge users: it has
+// been ready, or all that it lacks is not needed for that.
+func (p *Process) Informed() bool { return p.wasReady.Load() || p.informed.Load() }
+
+// Inform says so of a process that is not ready.
+func (p *Process) Inform() { p.informed.Store(true) }
 
 // Reach reports stage to whoever watches, and to the log.
 func (p *Process) Reach(stage tier.Stage) {

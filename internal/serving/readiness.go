@@ -73,3 +73,31 @@ func (r *readiness) tell() bool {
 	}
 	return r.told
 }
+
+// undecided are checks that say nothing of what a process knows of users when a key
+// management plugin is away: of other tiers, whose state is looked at anyway, and of
+// watch caches, of which that of the Secrets cannot be filled.
+func undecided(name string) bool {
+	return strings.HasPrefix(name, "tier-") || strings.HasPrefix(name, "rights-") || name == "poststarthook/storage-readiness"
+}
+
+// lacksPluginAlone tells whether nothing is missing but a key management plugin, and
+// what cannot be decrypted without: Secrets, which no right depends on.
+// kube-apiserver serves all the rest then.
+func (r *readiness) lacksPluginAlone() bool {
+	plugin := false
+	for _, check := range r.checks() {
+		switch name := check.GetName(); {
+		case check.GetOk(), undecided(name):
+		case strings.HasPrefix(name, "kms-provider"):
+			plugin = true
+		case name == "informer-sync":
+			if _, body := ask(r.handler, "/readyz/"+name, ""); !strings.HasSuffix(strings.TrimSpace(string(body)), "not started yet: [*v1.Secret]") {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return plugin
+}

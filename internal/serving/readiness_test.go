@@ -87,3 +87,28 @@ func TestWithoutReadyzNothingIsReady(t *testing.T) {
 		t.Errorf("got %v", checks)
 	}
 }
+
+func TestOnlyAPluginThatIsAwayMayBeMissing(t *testing.T) {
+	away := errors.New("away")
+	for name, c := range map[string]struct {
+		failing map[string]error
+		want    bool
+	}{
+		"nothing":                     {nil, false},
+		"the plugin":                  {map[string]error{"kms-providers": away}, true},
+		"and what waits for it":       {map[string]error{"kms-providers": away, "informer-sync": errors.New("2 informers not started yet: [*v1.Secret]"), "poststarthook/storage-readiness": away, "tier-core": away}, true},
+		"and other informers":         {map[string]error{"kms-providers": away, "informer-sync": errors.New("3 informers not started yet: [*v1.Secret *v1.Role]")}, false},
+		"and who may do what":         {map[string]error{"kms-providers": away, "poststarthook/rbac/bootstrap-roles": away}, false},
+		"only what might wait for it": {map[string]error{"informer-sync": errors.New("1 informers not started yet: [*v1.Secret]")}, false},
+	} {
+		mux := http.NewServeMux()
+		var checks []healthz.HealthChecker
+		for _, check := range []string{"ping", "kms-providers", "informer-sync", "poststarthook/storage-readiness", "poststarthook/rbac/bootstrap-roles", "tier-core"} {
+			checks = append(checks, healthz.NamedCheck(check, func(*http.Request) error { return c.failing[check] }))
+		}
+		healthz.InstallPathHandlerWithHealthyFunc(mux, "/readyz", nil, checks...)
+		if got := (&readiness{handler: mux}).lacksPluginAlone(); got != c.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}

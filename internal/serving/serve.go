@@ -101,7 +101,7 @@ func stop(inner *hop.Server, p *process.Process) {
 
 // followReadiness reports what the process' own /readyz says.
 func followReadiness(ctx context.Context, a *announcer) {
-	ready, pause := false, readyPoll
+	ready, pause, looked := false, readyPoll, time.Now()
 	for {
 		if now := a.readiness.ready(); now != ready {
 			ready = now
@@ -111,6 +111,12 @@ func followReadiness(ctx context.Context, a *announcer) {
 				pause = readyRecheck
 			} else {
 				a.process.Leave(tier.Ready)
+			}
+		}
+		if !ready && !a.process.Informed() && time.Since(looked) > readyRecheck {
+			if looked = time.Now(); a.readiness.lacksPluginAlone() {
+				a.process.Inform()
+				a.becameReady()
 			}
 		}
 		select {
