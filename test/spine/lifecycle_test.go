@@ -224,9 +224,9 @@ func (m *mortal) phase(t *testing.T, config *rest.Config) string {
 	}
 	var endpoints corev1.Endpoints
 	answer.Into(t, &endpoints)
-	if len(endpoints.Subsets) > 0 {
-		return "served, and in the kubernetes Service" // our head is still ready
-	}
 	readyz, err := harness.Send(ctx, config, http.MethodGet, "/readyz", "")
+	if len(endpoints.Subsets) > 0 || readyz.Code == http.StatusOK {
+		return "served, and in the kubernetes Service" // or about to leave: our head is told a moment later
+	}
 	return fmt.Sprintf("served, not in the kubernetes Service, readyz %d %v", readyz.Code, err)
 }

@@ -40,7 +40,7 @@ func startTraced(t *testing.T) (ours, stock *tracedSide) {
 // trace sends a request whose client traces it, and returns the spans of the
 // trace that the API made of it, once the last is there: the one whose parent or
 // link is the client's.
-func (s *tracedSide) trace(t *testing.T, config *rest.Config, path, id string) (first harness.Span, all []harness.Span) {
+func (s *tracedSide) trace(t *testing.T, config *rest.Config, path, id string, tiers ...string) (first harness.Span, all []harness.Span) {
 	t.Helper()
 	answer := harness.Must(harness.Send(t.Context(), config, http.MethodGet, path, "", "Traceparent", "00-"+id+"-00000000000000aa-01"))(t)
 	harness.Eventually(t, soon, "the trace is collected", func() error {
@@ -55,6 +55,12 @@ func (s *tracedSide) trace(t *testing.T, config *rest.Config, path, id string) (
 		for _, span := range all {
 			if span.Parent != "" && span.Parent != "00000000000000aa" && !slices.ContainsFunc(all, func(p harness.Span) bool { return p.ID == span.Parent }) {
 				return fmt.Errorf("the parent of %s is missing", span.Name)
+			}
+		}
+		// Each process sends its spans when it likes, the outermost last.
+		for _, tier := range tiers {
+			if !slices.ContainsFunc(all, func(span harness.Span) bool { return span.Resource["triptych.tier"] == tier }) {
+				return fmt.Errorf("%s has not sent its spans", tier)
 			}
 		}
 		return nil
@@ -108,7 +114,7 @@ subjects:
 				request++
 				id := fmt.Sprintf("%032x", request)
 				_, want := stock.trace(t, by[stock], c.path, id)
-				first, got := ours.trace(t, by[ours], c.path, id)
+				first, got := ours.trace(t, by[ours], c.path, id, c.tiers...)
 				if missing := sets.List(names(want).Difference(names(got))); len(missing) > 0 {
 					t.Errorf("no span %q among %q", missing, sets.List(names(got)))
 				}
