@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -70,8 +71,14 @@ func (p *play) step(t *testing.T, sc scene, st step) {
 	told := map[*side]answer{}
 	codes := func() error {
 		var wrong []error
-		for _, s := range p.sides() {
-			r := s.send(t, st.filled(t, s.values))
+		var wait sync.WaitGroup
+		answers := make([]response, 2)
+		for i, s := range p.sides() { // side by side: watches last
+			wait.Go(func() { answers[i] = s.send(t, st.filled(t, s.values)) })
+		}
+		wait.Wait()
+		for i, s := range p.sides() {
+			r := answers[i]
 			told[s] = s.normal(r)
 			code := 0 // the stream breaks
 			if r.Response != nil {
