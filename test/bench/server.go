@@ -28,8 +28,7 @@ type server struct {
 	// pids are all of its processes but etcd.
 	pids  func() ([]int, error)
 	close func() error
-	// made is the number of objects that were created, by workload, and gone that of
-	// those that were deleted again.
+	// made is how many objects were created, gone how many of them were deleted again.
 	made, gone int64
 }
 

@@ -41,7 +41,7 @@ var admitted = []scene{
 		{do: "200 DELETE " + admission + "/validatingadmissionpolicybindings/v-${ns}"}, {do: "200 DELETE " + admission + "/mutatingadmissionpolicybindings/m-${ns}"},
 		{do: "200 DELETE " + admission + "/validatingadmissionpolicies/v-${ns}"}, {do: "200 DELETE " + admission + "/mutatingadmissionpolicies/m-${ns}"},
 	})},
-	{name: "webhooks", aggregation: true, hook: true, steps: slices.Concat(installed, []step{
+	{name: "webhooks", aggregation: true, steps: slices.Concat(installed, []step{
 		{name: "validating webhooks", do: "201 POST " + admission + "/validatingwebhookconfigurations", body: `{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "${ns}"}, "webhooks": [` +
 			webhook("deny", "deny", "Fail") + "," + webhook("warn", "warn", "Fail") + "," + webhook("broken", "broken", "Fail") + "," + webhook("ignored", "broken", "Ignore") + `]}`},
 		{name: "mutating webhooks", do: "201 POST " + admission + "/mutatingwebhookconfigurations", body: `{"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": {"name": "${ns}"}, "webhooks": [` +

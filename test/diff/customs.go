@@ -70,7 +70,7 @@ var customs = []scene{
 		{name: "deleted", do: "200 DELETE " + crds + "/twos.${group}"},
 		{name: "not found", do: "404 GET /apis/${group}/v2/namespaces/${ns}/twos/t", settles: true},
 	}},
-	{name: "conversion", hook: true, steps: []step{
+	{name: "conversion", steps: []step{
 		{name: "by a webhook", do: "201 POST " + crds, body: definition("turns", "Turn", `, "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"], "clientConfig": {"url": "${hook}/convert", "caBundle": "${hookCA}"}}}`,
 			version("v1", `, "storage": true`, `{"type": "object", "x-kubernetes-preserve-unknown-fields": true}`)+","+version("v2", `, "storage": false`, `{"type": "object", "x-kubernetes-preserve-unknown-fields": true}`))},
 		{name: "served", do: "200 GET /apis/${group}/v2/namespaces/${ns}/turns", settles: true},

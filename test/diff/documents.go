@@ -1,6 +1,9 @@
 package diff
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 const (
 	aggregatedV2   = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -18,7 +21,7 @@ const (
 // documents are about what the API says of itself.
 var documents = []scene{
 	{name: "discovery", aggregation: true, steps: slices.Concat(
-		each("200 GET %s", []string{
+		each("200 GET ", []string{
 			"/api", "/api/", "/api/v1", "/api/v1/", "/apis", "/apis/", "/apis/apps", "/apis/apps/", "/apis/apps/v1", "/apis/apps/v1/", "/apis/batch/v1", "/apis/autoscaling",
 			"/apis/autoscaling/v2", "/apis/policy/v1", "/apis/rbac.authorization.k8s.io/v1", "/apis/storage.k8s.io/v1", "/apis/networking.k8s.io/v1",
 			"/apis/admissionregistration.k8s.io/v1", "/apis/apiextensions.k8s.io", "/apis/apiextensions.k8s.io/v1", "/apis/apiregistration.k8s.io",
@@ -26,7 +29,7 @@ var documents = []scene{
 			"/apis/authentication.k8s.io/v1", "/apis/authorization.k8s.io/v1", "/apis/events.k8s.io/v1", "/apis/node.k8s.io/v1", "/apis/discovery.k8s.io/v1",
 			"/apis/scheduling.k8s.io/v1", "/apis/resource.k8s.io/v1",
 		}),
-		each("404 GET %s", []string{"/apis/absent", "/apis/absent.example.com/v1", "/apis/apps/v9", "/api/v9", "/apis/batch/v1beta9", "/nothing", "/api/v1/nothing"}),
+		each("404 GET ", []string{"/apis/absent", "/apis/absent.example.com/v1", "/apis/apps/v9", "/api/v9", "/apis/batch/v1beta9", "/nothing", "/api/v1/nothing"}),
 		[]step{
 			{do: "200 GET /apis", head: []string{"Accept: " + aggregatedV2}},
 			{do: "200 GET /api", head: []string{"Accept: " + aggregatedV2}},
@@ -52,10 +55,10 @@ var documents = []scene{
 		},
 	)},
 	{name: "openapi", aggregation: true, steps: slices.Concat(
-		each("200 GET %s", []string{"/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v3/apis", "/openapi/v3/apis/apps", "/openapi/v3/apis/apps/v1",
+		each("200 GET ", []string{"/openapi/v2", "/openapi/v3", "/openapi/v3/api/v1", "/openapi/v3/apis", "/openapi/v3/apis/apps", "/openapi/v3/apis/apps/v1",
 			"/openapi/v3/apis/apiextensions.k8s.io/v1", "/openapi/v3/apis/apiregistration.k8s.io/v1", "/openapi/v3/version", "/openapi/v3/api",
 			"/openapi/v3/apis/rbac.authorization.k8s.io/v1", "/openapi/v3/.well-known/openid-configuration"}),
-		each("404 GET %s", []string{"/openapi/v3/apis/absent.example.com/v1", "/openapi/v3/apis/apps/v9", "/openapi/v4", "/openapi"}),
+		each("404 GET ", []string{"/openapi/v3/apis/absent.example.com/v1", "/openapi/v3/apis/apps/v9", "/openapi/v4", "/openapi"}),
 		[]step{
 			{do: "200 GET /openapi/v2", head: []string{"Accept: application/json"}},
 			{do: "200 GET /openapi/v3/apis/apps/v1", head: []string{"Accept-Encoding: gzip"}},
@@ -66,11 +69,11 @@ var documents = []scene{
 		},
 	)},
 	{name: "health", aggregation: true, steps: slices.Concat(
-		each("200 GET %s", []string{"/healthz", "/livez", "/readyz", "/healthz/ping", "/livez/etcd", "/readyz/poststarthook/rbac/bootstrap-roles",
+		each("200 GET ", []string{"/healthz", "/livez", "/readyz", "/healthz/ping", "/livez/etcd", "/readyz/poststarthook/rbac/bootstrap-roles",
 			"/readyz/poststarthook/crd-informer-synced", "/readyz/informer-sync", "/readyz/shutdown", "/livez?exclude=etcd", "/readyz?exclude=etcd&exclude=ping",
 			"/healthz/poststarthook/apiservice-registration-controller", "/version", "/version/", "/.well-known/openid-configuration"}),
-		each("404 GET %s", []string{"/healthz/absent", "/livez/absent", "/readyz/", "/healthzz", "/versions"}),
-		each("403 GET %s", []string{"/metrics", "/debug/pprof", "/openid/v1/jwks", "/logs", "/"}, "as nobody"),
+		each("404 GET ", []string{"/healthz/absent", "/livez/absent", "/readyz/", "/healthzz", "/versions"}),
+		each("403 GET ", []string{"/metrics", "/debug/pprof", "/openid/v1/jwks", "/logs", "/"}, "nobody"),
 		[]step{
 			{do: "200 GET /livez", as: "nobody"},
 			{do: "200 GET /version", as: "nobody"},
@@ -79,14 +82,10 @@ var documents = []scene{
 	)},
 }
 
-// each makes a step of each path. "as nobody" shows no credentials.
-func each(format string, paths []string, more ...string) (steps []step) {
+// each makes a step of each path, asked by the administrator or as somebody else.
+func each(do string, paths []string, as ...string) (steps []step) {
 	for _, path := range paths {
-		st := step{do: format[:len(format)-2] + path}
-		if len(more) > 0 {
-			st.as = "nobody"
-		}
-		steps = append(steps, st)
+		steps = append(steps, step{do: do + path, as: strings.Join(as, "")})
 	}
 	return steps
 }

@@ -67,7 +67,7 @@ var objects = []scene{
 	{name: "reading", steps: slices.Concat(installed, reading(configMaps, "core"), reading(gadgets, "custom"))},
 	{name: "watching", steps: slices.Concat(installed, watching(configMaps, "core"), watching(gadgets, "custom"))},
 	{name: "kinds", steps: slices.Concat(
-		each("200 GET %s", []string{
+		each("200 GET ", []string{
 			"/api/v1/namespaces/${ns}", "/api/v1/namespaces/${ns}/serviceaccounts/default", "/api/v1/nodes", "/api/v1/componentstatuses/scheduler", "/api/v1/componentstatuses/etcd-0",
 			"/apis/rbac.authorization.k8s.io/v1/clusterroles/view", "/apis/rbac.authorization.k8s.io/v1/clusterroles/admin", "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
 			"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", "/apis/rbac.authorization.k8s.io/v1/namespaces/kube-system/roles", "/apis/scheduling.k8s.io/v1/priorityclasses",
@@ -84,7 +84,7 @@ var objects = []scene{
 		},
 	)},
 	{name: "apiservices", aggregation: true, steps: slices.Concat(
-		each("200 GET %s", []string{"/apis/apiregistration.k8s.io/v1/apiservices/v1.", "/apis/apiregistration.k8s.io/v1/apiservices/v1.apps",
+		each("200 GET ", []string{"/apis/apiregistration.k8s.io/v1/apiservices/v1.", "/apis/apiregistration.k8s.io/v1/apiservices/v1.apps",
 			"/apis/apiregistration.k8s.io/v1/apiservices/v1.apiextensions.k8s.io", "/apis/apiregistration.k8s.io/v1/apiservices/v1.apps/status"}),
 		[]step{
 			{do: "200 GET /apis/apiregistration.k8s.io/v1/apiservices/v1.apps", head: []string{"Accept: " + table}},

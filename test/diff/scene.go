@@ -11,13 +11,12 @@ import (
 
 // scene is a story that is told to both servers. Each has a namespace of its own,
 // ${ns}, and an API group, ${group}, which no other scene and no other play uses.
+// ${hook} and ${hookCA} are the URL and the CA of a server for webhooks.
 type scene struct {
 	name string
 	// aggregation: it is about what there is not in direct mode.
 	aggregation bool
-	// hook: it needs a webhook, whose URL and CA are ${hook} and ${hookCA}.
-	hook  bool
-	steps []step
+	steps       []step
 }
 
 // step is one request.

@@ -130,26 +130,13 @@ func (b *beside) normal(value any) any {
 		for i, v := range value {
 			value[i] = b.normal(v)
 		}
-		slices.SortStableFunc(value, byManager)
+		slices.SortStableFunc(value, harness.ByManager)
 		return value
 	case string:
 		value = random.ReplaceAllString(value, "some random")
 		return strings.ReplaceAll(value, fmt.Sprint(b.hook.Port), "PORT")
 	}
 	return value
-}
-
-// byManager sorts managedFields, which come in the order of the seconds they were
-// written in, and nothing else.
-func byManager(x, y any) int {
-	key := func(entry any) string {
-		of, _ := entry.(map[string]any)
-		if of["fieldsType"] == nil {
-			return ""
-		}
-		return fmt.Sprint(of["manager"], of["operation"], of["subresource"])
-	}
-	return strings.Compare(key(x), key(y))
 }
 
 // audited are the annotations of the one event that the request is worth.

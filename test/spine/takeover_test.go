@@ -192,7 +192,7 @@ var unequal = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4
 func unified(object map[string]any) string {
 	if metadata, ok := object["metadata"].(map[string]any); ok {
 		if fields, ok := metadata["managedFields"].([]any); ok {
-			slices.SortStableFunc(fields, byManager)
+			slices.SortStableFunc(fields, harness.ByManager)
 		}
 	}
 	text, _ := json.MarshalIndent(object, "", " ")
