@@ -33,11 +33,27 @@ func (x *exchange) run() {
 	defer x.guard.stop()
 	err := x.attempt(false)
 	if errors.Is(err, errReplay) {
+		x.move()
 		err = x.attempt(true)
 	}
 	if err != nil {
 		x.fail(err)
 	}
+}
+
+// move has the second attempt made at another replica, if there is one.
+func (x *exchange) move() {
+	if other := x.elsewhere(); other != nil {
+		x.forwarder, x.life = other, other.pool.current()
+	}
+}
+
+// elsewhere returns the Forwarder of another replica, or nil.
+func (x *exchange) elsewhere() *Forwarder {
+	if x.forwarder.another == nil {
+		return nil
+	}
+	return x.forwarder.another()
 }
 
 // errReplay asks for the second attempt.
@@ -56,7 +72,8 @@ func (f *failure) Unwrap() error { return f.cause }
 func (x *exchange) attempt(again bool) error {
 	c, err := x.connect(again)
 	if err != nil {
-		return x.judge(evidence{final: true}, connect, err)
+		// Nothing was sent, but here another attempt would fail alike.
+		return x.judge(evidence{final: again || x.elsewhere() == nil}, connect, err)
 	}
 	if err := x.use(c); err != nil {
 		x.forwarder.pool.discard(c)

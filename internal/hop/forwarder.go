@@ -49,6 +49,10 @@ type Forwarder struct {
 	pool   *pool
 	meter  *meter
 
+	// another returns the Forwarder of another replica that a request may go to
+	// when it cannot be had here, or nil. Nil means that there never is one.
+	another func() *Forwarder
+
 	bodyLinger, tunnelLinger time.Duration // shorter in tests
 }
 
@@ -105,6 +109,9 @@ func (f *Forwarder) DelegateLost() { f.pool.renew() }
 
 // Close ends every connection; requests in flight are broken off.
 func (f *Forwarder) Close() { f.pool.close() }
+
+// retire closes what is idle, and every connection once it has answered.
+func (f *Forwarder) retire() { f.pool.retire() }
 
 func (f *Forwarder) available() error {
 	if f.pool.isClosed() {

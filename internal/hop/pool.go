@@ -35,9 +35,13 @@ type pool struct {
 	mu     sync.Mutex
 	now    *life
 	closed bool
-	idle   []*conn            // oldest first
-	all    map[*conn]struct{} // idle and in use
-	sweep  *time.Timer        // nil when nothing is idle
+	// retired: nothing is kept, because the replica is not to be asked any more.
+	retired bool
+	idle    []*conn            // oldest first
+	all     map[*conn]struct{} // idle and in use
+	sweep   *time.Timer        // nil when nothing is idle
+
+	reported struct{ idle, busy int } // of the metrics' sums
 }
 
 func newPool(address string, config *tls.Config, m *meter) *pool {
@@ -114,7 +118,7 @@ func (p *pool) put(c *conn) {
 func (p *pool) keep(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.now != c.life || len(p.idle) >= maxIdle {
+	if p.closed || p.retired || p.now != c.life || len(p.idle) >= maxIdle {
 		return false
 	}
 	c.idleSince = time.Now()
@@ -136,10 +140,13 @@ func (p *pool) discard(c *conn) {
 	c.abort()
 }
 
-// report shows how many connections there are. The caller holds the lock.
+// report shows how many connections there are, of all replicas together. The caller
+// holds the lock.
 func (p *pool) report() {
-	p.meter.idle.Set(float64(len(p.idle)))
-	p.meter.busy.Set(float64(len(p.all) - len(p.idle)))
+	idle, busy := len(p.idle), len(p.all)-len(p.idle)
+	p.meter.idle.Add(float64(idle - p.reported.idle))
+	p.meter.busy.Add(float64(busy - p.reported.busy))
+	p.reported.idle, p.reported.busy = idle, busy
 }
 
 // expire closes what was idle for too long.
@@ -165,6 +172,19 @@ func (p *pool) expire() {
 // renew ends the delegate's life and begins the next.
 func (p *pool) renew() {
 	for _, c := range p.turn(false) {
+		p.discard(c)
+	}
+}
+
+// retire keeps no connection from now on. Those in use are closed after their
+// answers.
+func (p *pool) retire() {
+	p.mu.Lock()
+	p.retired = true
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, c := range idle {
 		p.discard(c)
 	}
 }
