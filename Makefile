@@ -164,6 +164,13 @@ diff: build kubectl stock ## Send the same requests to ours and to stock, and co
 bench: build stock ## Compare the speed with stock's: ratios, and plots in bin/bench [ARGS='-long -only=get']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -plots=bin/bench $(ARGS)
 
+# How many CRDs, one storm of ours and one of stock's for each number.
+CRDS ?= 500,2000
+
+.PHONY: bench-storm
+bench-storm: build stock ## Compare a burst of CRDs with stock's: latency meanwhile, memory, CPU [CRDS=100] [ARGS='-only=ours']
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench/storm -crds=$(CRDS) $(ARGS)
+
 .PHONY: report
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'
