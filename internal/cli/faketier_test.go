@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/hop"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/process"
@@ -31,6 +32,9 @@ type behavior struct {
 	IgnoreStop bool
 	// StopTakes is how long a graceful stop lasts.
 	StopTakes time.Duration
+	// Tunnels is how many are up, 0 for a process that does not know of tunnels; a
+	// negative number is one that never says.
+	Tunnels int64
 }
 
 func behaviorFile(binDir string, name tier.Name) string {
@@ -59,10 +63,20 @@ func fakeTier(name tier.Name) int {
 		if err != nil {
 			return err
 		}
+		if b.Tunnels != 0 {
+			p.Handshake.RegisterTunnels(b.count)
+		}
 		p.Listen()
 		return b.live(ctx, p)
 	}
 	return process.Main(cmd, os.Args[1:], os.Stderr)
+}
+
+func (b behavior) count() *handshakev1.CountResponse {
+	if b.Tunnels < 0 {
+		select {}
+	}
+	return &handshakev1.CountResponse{Up: b.Tunnels, Down: 1, SyncAgeSeconds: 12.3}
 }
 
 func (b behavior) live(ctx context.Context, p *process.Process) error {

@@ -13,7 +13,7 @@ import (
 // direct is a supervisor with core as the head and an etcd of the user's.
 type direct struct{}
 
-func (direct) Status() control.Status {
+func (direct) Status(context.Context) control.Status {
 	return control.Status{Phase: "Ready", Tiers: []control.Tier{{Name: "core"}, {Name: "extensions"}}}
 }
 func (direct) Stop(bool)                             {}

@@ -90,10 +90,17 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 		if s.Etcd.Problem != "" {
 			fmt.Fprintf(w, "       %s\n", s.Etcd.Problem)
 		}
-		fmt.Fprintln(w)
 	} else {
-		fmt.Fprint(w, "Etcd:  your own\n\n")
+		fmt.Fprintln(w, "Etcd:  your own")
 	}
+	for _, tier := range s.Tiers {
+		for _, r := range tier.Replicas {
+			if r.Tunnels != nil {
+				fmt.Fprintln(w, "SSH:  ", tunnels(r.Tunnels))
+			}
+		}
+	}
+	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	header := "TIER\tPID\tSTAGE\tRESTARTS\tAGE\tRSS"
 	if wide {
@@ -106,6 +113,13 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 		}
 	}
 	return t.Flush()
+}
+
+func tunnels(t *control.Tunnels) string {
+	if t.Problem != "" {
+		return t.Problem
+	}
+	return fmt.Sprintf("tunnels to nodes: %d up, %d connecting, %d down; synced with the nodes %.0f s ago", t.Up, t.Connecting, t.Down, t.SyncAgeSeconds)
 }
 
 func row(name string, r control.Replica, wide bool) string {

@@ -26,7 +26,7 @@ type fake struct {
 	compact func() (Compaction, error)
 }
 
-func (f *fake) Status() Status                                  { return f.status }
+func (f *fake) Status(context.Context) Status                   { return f.status }
 func (f *fake) Stop(now bool)                                   { f.stops = append(f.stops, now) }
 func (f *fake) Restart(ctx context.Context, name string) error  { return f.restart(ctx, name) }
 func (f *fake) CompactEtcd(context.Context) (Compaction, error) { return f.compact() }
@@ -57,7 +57,7 @@ func serve(t *testing.T, f *fake) *Client {
 func TestStatusArrivesAsItWasSent(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	want := Status{Phase: "Degraded", SecureURL: "https://a", Etcd: Etcd{PID: 1, Embedded: true}, Tiers: []Tier{{Name: "core", Replicas: []Replica{
-		{PID: 2, Stage: "ready", Restarts: 3, StartedAt: &now, RSSBytes: 4, Address: "127.0.0.1:5", LastExit: &Exit{Code: -1, Signal: "SIGKILL", Time: now, Reason: "r"}}}}}}
+		{PID: 2, Stage: "ready", Restarts: 3, Tunnels: &Tunnels{Up: 1, Connecting: 2, Down: 3, SyncAgeSeconds: 4.5, Problem: "p"}, StartedAt: &now, RSSBytes: 4, Address: "127.0.0.1:5", LastExit: &Exit{Code: -1, Signal: "SIGKILL", Time: now, Reason: "r"}}}}}}
 	got, err := serve(t, &fake{status: want}).Status(t.Context())
 	if err != nil || !reflect.DeepEqual(*got, want) {
 		t.Errorf("%+v, %v", got, err)

@@ -15,7 +15,8 @@ import (
 // Supervisor is what the socket gives access to. Its methods may be called from
 // any goroutine.
 type Supervisor interface {
-	Status() Status
+	// Status may ask the processes, which is bounded.
+	Status(ctx context.Context) Status
 	// Stop begins a stop and does not wait; now does without grace.
 	Stop(now bool)
 	// Restart returns when the named child is ready again.
@@ -72,8 +73,8 @@ func (s *Server) closeListener() error {
 
 func handler(s Supervisor) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, s.Status())
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, http.StatusOK, s.Status(r.Context()))
 	})
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, r *http.Request) {
 		s.Stop(r.URL.Query().Get("now") == "true")

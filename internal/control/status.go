@@ -63,6 +63,21 @@ type Replica struct {
 	LastExit *Exit `json:"lastExit,omitempty"`
 	// Address is the host:port of the replica's hop listener.
 	Address string `json:"address"`
+	// Tunnels are those of core to the nodes, if they are reached by SSH.
+	Tunnels *Tunnels `json:"tunnels,omitempty"`
+}
+
+// Tunnels is how many SSH tunnels to nodes are in each state.
+type Tunnels struct {
+	Up int `json:"up"`
+	// Connecting were not up yet, and no attempt has failed.
+	Connecting int `json:"connecting"`
+	// Down are tried again: the process' log says why they are.
+	Down int `json:"down"`
+	// SyncAgeSeconds is the time since the tunnels were made to agree with the nodes.
+	SyncAgeSeconds float64 `json:"syncAgeSeconds"`
+	// Problem says why all of that is not known, in one line.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Exit is the end of a process.

@@ -45,6 +45,7 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 	retreat := &withdrawal{}
 	p.Handshake.RegisterWithdrawal(retreat.withdraw)
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.Informed))
+	nodes.Tell(p.Handshake)
 	p.Listen()
 	p.Reach(tier.Configured)
 

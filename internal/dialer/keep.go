@@ -3,6 +3,7 @@ package dialer
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 
+	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/sshaccess"
 	"triptych.dev/triptych/internal/tunnel"
 )
@@ -92,6 +95,22 @@ func (n *Nodes) Follow(server *genericapiserver.GenericAPIServer) error {
 	return server.AddHealthChecks(healthz.NamedCheck(checkName, func(*http.Request) error { return n.keeper.Check() }))
 }
 
+// Tell has the supervisor told how the tunnels stand. It is called before the
+// handshake is served.
+func (n *Nodes) Tell(s *handshake.Server) {
+	if n != nil {
+		s.RegisterTunnels(n.count)
+	}
+}
+
+func (n *Nodes) count() *handshakev1.CountResponse {
+	states := n.keeper.States()
+	return &handshakev1.CountResponse{
+		Up: int64(states[tunnel.Up]), Connecting: int64(states[tunnel.Connecting]), Down: int64(states[tunnel.Down]),
+		SyncAgeSeconds: n.keeper.SyncAge().Seconds(),
+	}
+}
+
 // Close ends every tunnel, after the last request.
 func (n *Nodes) Close() {
 	if n != nil {
@@ -144,13 +163,5 @@ func reached(nodes []*corev1.Node, types []corev1.NodeAddressType) []tunnel.Node
 func sameAddresses(before, now any) bool {
 	a, isA := before.(*corev1.Node)
 	b, isB := now.(*corev1.Node)
-	if !isA || !isB || len(a.Status.Addresses) != len(b.Status.Addresses) {
-		return false
-	}
-	for i := range a.Status.Addresses {
-		if a.Status.Addresses[i] != b.Status.Addresses[i] {
-			return false
-		}
-	}
-	return true
+	return isA && isB && slices.Equal(a.Status.Addresses, b.Status.Addresses)
 }

@@ -3,15 +3,12 @@ package handshake
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
 	"triptych.dev/triptych/internal/handshake/handshakev1"
-	"triptych.dev/triptych/internal/identity"
 )
 
 // RegisterWithdrawal has f called when the supervisor asks for the API to be taken
@@ -28,8 +25,8 @@ type withdrawal struct {
 
 // Withdraw implements handshakev1.WithdrawalServer.
 func (w *withdrawal) Withdraw(ctx context.Context, _ *handshakev1.WithdrawRequest) (*handshakev1.WithdrawResponse, error) {
-	if caller, err := callerOf(ctx); err != nil || caller != (identity.Peer{Name: identity.Supervisor, Role: identity.Self}) {
-		return nil, status.Errorf(codes.PermissionDenied, "only %s/%s may have the API withdrawn", identity.Supervisor, identity.Self)
+	if err := onlySupervisor(ctx, "have the API withdrawn"); err != nil {
+		return nil, err
 	}
 	if err := w.f(); err != nil {
 		return nil, status.Errorf(codes.Unavailable, "%v", err)
@@ -40,11 +37,8 @@ func (w *withdrawal) Withdraw(ctx context.Context, _ *handshakev1.WithdrawReques
 // Withdraw asks core, whose handshake listener is at address, to take the API out
 // of what clients find it by, and waits until it has. cfg is the supervisor's.
 func Withdraw(ctx context.Context, address string, cfg *tls.Config) error {
-	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(credentials.NewTLS(cfg)))
-	if err != nil {
-		return fmt.Errorf("cannot ask core: %w", err)
-	}
-	defer conn.Close()
-	_, err = handshakev1.NewWithdrawalClient(conn).Withdraw(ctx, &handshakev1.WithdrawRequest{})
-	return err
+	return ask(address, cfg, func(conn *grpc.ClientConn) error {
+		_, err := handshakev1.NewWithdrawalClient(conn).Withdraw(ctx, &handshakev1.WithdrawRequest{})
+		return err
+	})
 }

@@ -30,7 +30,7 @@ func Attend(ctx context.Context, client *ssh.Client) error {
 		case err := <-ended:
 			return fmt.Errorf("the connection has ended: %w", err)
 		case <-tick.C:
-			if err := ask(client); err != nil {
+			if err := ask(ctx, client); err != nil {
 				return err
 			}
 		}
@@ -38,7 +38,7 @@ func Attend(ctx context.Context, client *ssh.Client) error {
 }
 
 // ask sends what OpenSSH sends: any answer, a refusal too, is a sign of life.
-func ask(client *ssh.Client) error {
+func ask(ctx context.Context, client *ssh.Client) error {
 	answered := make(chan error, 1)
 	go func() {
 		_, _, err := client.SendRequest("keepalive@openssh.com", true, nil)
@@ -47,6 +47,8 @@ func ask(client *ssh.Client) error {
 	select {
 	case err := <-answered:
 		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-time.After(keepaliveAnswer):
 		return errors.New("the server does not answer any more")
 	}

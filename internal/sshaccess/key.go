@@ -70,7 +70,10 @@ func EnsureKey(path string) (made bool, err error) {
 // is good for connections to elsewhere, and for no command.
 func Restricted(path string) (string, error) {
 	line, err := AuthorizedKey(path)
-	return `restrict,port-forwarding,command="false" ` + line, err
+	if err != nil {
+		return "", err
+	}
+	return `restrict,port-forwarding,command="false" ` + line, nil
 }
 
 // AuthorizedKey returns the public key in OpenSSH's format.

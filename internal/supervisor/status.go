@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -14,7 +15,7 @@ import (
 )
 
 // Status implements control.Supervisor.
-func (v *Supervisor) Status() control.Status {
+func (v *Supervisor) Status(ctx context.Context) control.Status {
 	now, _ := v.chain.Snapshot()
 	s := control.Status{
 		Phase:       string(now.Phase),
@@ -28,6 +29,9 @@ func (v *Supervisor) Status() control.Status {
 	for _, name := range slices.Backward(tier.UpTo(v.setup.head)) {
 		r := replicaStatus(now.Children[string(name)].View)
 		r.Address = v.setup.sockets.hop[name].address.String()
+		if name == tier.Core {
+			r.Tunnels = v.setup.tunnels(ctx, now.Children[string(name)].View, v.setup.sockets.handshake[name].address.String())
+		}
 		s.Tiers = append(s.Tiers, control.Tier{Name: string(name), Replicas: []control.Replica{r}})
 	}
 	return s

@@ -61,7 +61,9 @@ func New(connect Connect) *Keeper {
 
 // Close ends all tunnels and what goes through them.
 func (k *Keeper) Close() {
+	k.mu.Lock() // no Sync begins another one meanwhile
 	k.end()
+	k.mu.Unlock()
 	k.running.Wait()
 }
 
@@ -110,11 +112,7 @@ func (k *Keeper) begin(node Node) *tunnel {
 	ctx, end := context.WithCancel(k.lasting)
 	t := newTunnel(node, k.connect, k.news.tell, end)
 	k.tunnels[node.Name] = t
-	k.running.Add(1)
-	go func() {
-		defer k.running.Done()
-		t.run(ctx)
-	}()
+	k.running.Go(func() { t.run(ctx) })
 	return t
 }
 
@@ -124,13 +122,14 @@ const maxSyncAge = 10 * time.Minute
 // Check fails when the nodes have not been looked at for long. That some of them
 // cannot be reached is no reason: the API server is none the worse for it.
 func (k *Keeper) Check() error {
-	if age := k.syncAge(); age > maxSyncAge {
+	if age := k.SyncAge(); age > maxSyncAge {
 		return fmt.Errorf("the SSH tunnels have not been synced with the nodes for %v", age.Round(time.Second))
 	}
 	return nil
 }
 
-func (k *Keeper) syncAge() time.Duration { return time.Since(time.Unix(0, k.synced.Load())) }
+// SyncAge is the time since the last Sync; before the first, since New.
+func (k *Keeper) SyncAge() time.Duration { return time.Since(time.Unix(0, k.synced.Load())) }
 
 // States returns how many tunnels are in each state.
 func (k *Keeper) States() map[State]int {
@@ -174,7 +173,8 @@ func IsLoopback(address string) bool {
 	return err == nil && isLocal(host)
 }
 
+// isLocal counts the unspecified address too: who connects to it gets to himself.
 func isLocal(host string) bool {
 	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || ip.IsLoopback() || ip.IsUnspecified()
 }

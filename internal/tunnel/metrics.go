@@ -52,7 +52,7 @@ func (k *Keeper) register() {
 			Namespace: namespace, Subsystem: subsystem, Name: "sync_age_seconds",
 			Help:           "Time since the tunnels were last made to agree with the nodes.",
 			StabilityLevel: metrics.ALPHA,
-		}, func() float64 { return k.syncAge().Seconds() }))
+		}, func() float64 { return k.SyncAge().Seconds() }))
 	})
 }
 

@@ -36,6 +36,16 @@ type ReplicaStatus struct {
 	RSSBytes  int64           `json:"rssBytes"`
 	LastExit  json.RawMessage `json:"lastExit"`
 	Address   string          `json:"address"`
+	Tunnels   *TunnelsStatus  `json:"tunnels"`
+}
+
+// TunnelsStatus is how core's SSH tunnels stand.
+type TunnelsStatus struct {
+	Up             int     `json:"up"`
+	Connecting     int     `json:"connecting"`
+	Down           int     `json:"down"`
+	SyncAgeSeconds float64 `json:"syncAgeSeconds"`
+	Problem        string  `json:"problem"`
 }
 
 // Replica returns the first replica of a tier; a zero one if there is none.
