@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 // core answers watches with bodies that last until they are cut, and pings unless
 // it hangs.
 type core struct {
-	hangs   bool
+	hangs   atomic.Bool
 	watches map[string]*io.PipeWriter
 }
 
@@ -25,7 +26,7 @@ func (c *core) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (c *core) ping(ctx context.Context) error {
-	if c.hangs {
+	if c.hangs.Load() {
 		<-ctx.Done()
 	}
 	return ctx.Err()
@@ -87,14 +88,14 @@ func TestRightsAreKnownAsLongAsCoreTells(t *testing.T) {
 
 func TestACoreThatHangsIsBelievedForTheBoundAlone(t *testing.T) {
 	fed(t, func(f *Feed, c *core) {
-		c.hangs = true
+		c.hangs.Store(true)
 		if !outlast(f, 50*time.Second) {
 			t.Errorf("after 50 s: %v", f.Err())
 		}
 		if outlast(f, 15*time.Second) {
 			t.Error("after 65 s rights are judged by what may have changed")
 		}
-		c.hangs = false
+		c.hangs.Store(false)
 		if !outlast(f, 10*time.Second) {
 			t.Errorf("when core answers again: %v", f.Err())
 		}

@@ -125,6 +125,10 @@ func (e *enclave) isMeasured(t *testing.T) {
 	if got := e.cluster.Get(t, "/readyz?verbose"); !strings.Contains(string(got.Body), "[+]ssh-tunnels ok") {
 		t.Error(got)
 	}
+	status := e.cluster.WaitReady(t).Replica("core").Tunnels
+	if status == nil || status.Up != 2 || status.Connecting != 0 || status.Down != 0 || status.SyncAgeSeconds <= 0 || status.SyncAgeSeconds > 60 {
+		t.Errorf("the status shows %+v", status)
+	}
 	areDocumented(t, &e.cluster.API, func(name string) bool { return strings.HasPrefix(name, "triptych_ssh_") })
 }
 
