@@ -30,15 +30,25 @@ func Attend(ctx context.Context, client *ssh.Client) error {
 		case err := <-ended:
 			return fmt.Errorf("the connection has ended: %w", err)
 		case <-tick.C:
-			if err := ask(ctx, client); err != nil {
+			if err := askPatiently(ctx, client); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// ask sends what OpenSSH sends: any answer, a refusal too, is a sign of life.
-func ask(ctx context.Context, client *ssh.Client) error {
+func askPatiently(ctx context.Context, client *ssh.Client) error {
+	patient, cancel := context.WithTimeout(ctx, keepaliveAnswer)
+	defer cancel()
+	if err := Ask(patient, client); ctx.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// Ask returns nil when the server gives a sign of life before ctx ends. It sends what
+// OpenSSH sends: any answer will do, a refusal too.
+func Ask(ctx context.Context, client *ssh.Client) error {
 	answered := make(chan error, 1)
 	go func() {
 		_, _, err := client.SendRequest("keepalive@openssh.com", true, nil)
@@ -48,8 +58,6 @@ func ask(ctx context.Context, client *ssh.Client) error {
 	case err := <-answered:
 		return err
 	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(keepaliveAnswer):
 		return errors.New("the server does not answer any more")
 	}
 }

@@ -13,11 +13,16 @@ import (
 	"golang.org/x/crypto/ssh"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"triptych.dev/triptych/internal/sshaccess"
 )
 
 const (
 	// patience is how long a dial waits for a tunnel that is not up.
 	patience = 3 * time.Second
+	// answer is the last part of it, in which a server that has not answered a dial
+	// is asked for a sign of life.
+	answer = 2 * time.Second
 	// dialTimeout bounds a dial through a tunnel; net/http's default transport has
 	// the same for dials without one.
 	dialTimeout = 30 * time.Second
@@ -51,13 +56,16 @@ func (k *Keeper) DialContext(ctx context.Context, network, address string) (net.
 func (k *Keeper) dial(ctx context.Context, host, address string) (net.Conn, string, error) {
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var spent []*ssh.Client
 	for {
-		changed := k.news.next()
-		client, err := k.await(soon, host)
+		client, err := k.await(soon, host, spent)
+		if err != nil && len(spent) > 0 {
+			return nil, reasonLost, err
+		}
 		if err != nil {
 			return nil, reasonNoTunnel, err
 		}
-		conn, err := client.DialContext(ctx, "tcp", address)
+		conn, err := dialThrough(ctx, client, address)
 		if err == nil {
 			return conn, "", nil
 		}
@@ -67,30 +75,49 @@ func (k *Keeper) dial(ctx context.Context, host, address string) (net.Conn, stri
 		if ctx.Err() != nil {
 			return nil, reasonTimeout, fmt.Errorf("dial tcp %s from %s: %w", address, client.RemoteAddr(), ctx.Err())
 		}
-		client.Close()
-		select {
-		case <-changed: // its tunnel has noticed
-		case <-soon.Done():
-			return nil, reasonLost, unavailable(fmt.Sprintf("the SSH tunnel was lost: %v", err))
-		}
+		spent = append(spent, client)
 	}
 }
 
+// dialThrough dials by one connection and gives up when there is neither an answer nor
+// another sign of life. To close the connection is left to its tunnel, which has more
+// patience: others use it.
+func dialThrough(ctx context.Context, client *ssh.Client, address string) (net.Conn, error) {
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	doubt := time.AfterFunc(patience-answer, func() {
+		soon, cancel := context.WithTimeout(ctx, answer)
+		defer cancel()
+		if sshaccess.Ask(soon, client) != nil {
+			giveUp()
+		}
+	})
+	defer doubt.Stop()
+	return client.DialContext(ctx, "tcp", address)
+}
+
 // Await waits, not long, for a tunnel from which host can be reached; an empty one can
-// be from any.
+// be from any. What leads to a certain host must answer, because of what follows
+// upstream makes a 500 where a dial fails.
 func (k *Keeper) Await(ctx context.Context, host string) error {
 	if isLocal(host) {
 		return nil
 	}
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, err := k.await(soon, strings.ToLower(host))
-	return err
+	var spent []*ssh.Client
+	for {
+		client, err := k.await(soon, strings.ToLower(host), spent)
+		if err != nil || host == "" || sshaccess.Ask(soon, client) == nil {
+			return err
+		}
+		spent = append(spent, client)
+	}
 }
 
-// await returns a connection from which host can be reached, as soon as there is
-// one.
-func (k *Keeper) await(ctx context.Context, host string) (*ssh.Client, error) {
+// await returns a connection from which host can be reached, as soon as there is one
+// that is not spent.
+func (k *Keeper) await(ctx context.Context, host string, spent []*ssh.Client) (*ssh.Client, error) {
 	for {
 		changed := k.news.next()
 		now := k.index.Load()
@@ -99,7 +126,7 @@ func (k *Keeper) await(ctx context.Context, host string) (*ssh.Client, error) {
 		if len(claim) == 0 {
 			candidates = now.all
 		}
-		if client := anyUp(candidates); client != nil {
+		if client := anyUp(candidates, spent); client != nil {
 			return client, nil
 		}
 		if len(now.all) == 0 && k.known.Load() {
@@ -136,13 +163,14 @@ func believed(claim []*tunnel, host string) []*tunnel {
 	return proven
 }
 
-func anyUp(tunnels []*tunnel) *ssh.Client {
+// anyUp returns a connection that is not spent, or nil.
+func anyUp(tunnels []*tunnel, spent []*ssh.Client) *ssh.Client {
 	if len(tunnels) == 0 {
 		return nil
 	}
 	from := rand.IntN(len(tunnels))
 	for i := range tunnels {
-		if client := tunnels[(from+i)%len(tunnels)].up(); client != nil {
+		if client := tunnels[(from+i)%len(tunnels)].up(); client != nil && !slices.Contains(spent, client) {
 			return client
 		}
 	}

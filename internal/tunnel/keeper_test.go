@@ -87,6 +87,7 @@ func TestTunnelsFollowTheNodes(t *testing.T) {
 }
 
 func TestWithoutATunnelADialIs503(t *testing.T) {
+	t.Parallel()
 	f, nodes := hosts(t, 2)
 	f.by["10.0.0.2"].stop()
 	k := keep(t, f, nodes...)
@@ -129,7 +130,51 @@ func TestALostTunnelIsReplacedAndADialWaitsForIt(t *testing.T) {
 	t.Logf("dialed %v after the server was back", time.Since(began))
 }
 
+// The connection is not closed meanwhile: others that use it may have more patience.
+func TestAServerThatHangsKeepsNobodyFromAnother(t *testing.T) {
+	t.Parallel()
+	f, nodes := hosts(t, 2)
+	k := keep(t, f, nodes[0])
+	eventually(t, "the first tunnel", func() bool { return k.States()[Up] == 1 })
+	f.by["10.0.0.1"].hang()
+	type answer struct {
+		said string
+		err  error
+	}
+	got := make(chan answer, 1)
+	began := time.Now()
+	go func() {
+		said, err := through(t, k, "10.244.0.1:80")
+		got <- answer{said, err}
+	}()
+	eventually(t, "the hung server is asked", func() bool {
+		s := f.by["10.0.0.1"]
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.unserved == 1
+	})
+	k.Sync(nodes)
+	eventually(t, "two tunnels", func() bool { return k.States()[Up] == 2 })
+	if a := <-got; a.err != nil || a.said != "n2 10.244.0.1:80" || time.Since(began) > patience+2*time.Second {
+		t.Errorf("%q, %v after %v", a.said, a.err, time.Since(began))
+	}
+	began = time.Now()
+	if err := k.Await(t.Context(), "10.0.0.1"); !isUnavailable(err) || !strings.Contains(err.Error(), "n1 does not answer") {
+		t.Errorf("its own addresses: %v", err)
+	}
+	if took := time.Since(began); took > patience+2*time.Second {
+		t.Errorf("its own addresses: %v", took)
+	}
+	if err := k.Await(t.Context(), "10.0.0.2"); err != nil {
+		t.Errorf("another's addresses: %v", err)
+	}
+	if n := k.States()[Up]; n != 2 {
+		t.Errorf("%d tunnels are up", n)
+	}
+}
+
 func TestANodeDrawsNothingToItThatIsForAnother(t *testing.T) {
+	t.Parallel()
 	f, nodes := hosts(t, 2)
 	liar := Node{Name: "n1", Addresses: []string{"10.0.0.1", "10.0.0.2", "n2.example", "n2"}}
 	k := keep(t, f, liar, nodes[1])
@@ -153,9 +198,11 @@ func TestANodeDrawsNothingToItThatIsForAnother(t *testing.T) {
 
 func TestLoopbackIsThisMachines(t *testing.T) {
 	f, nodes := hosts(t, 1)
-	k := keep(t, f, append(nodes, Node{Name: "self", Addresses: []string{"127.0.0.1"}})...)
-	if err := k.Await(t.Context(), "127.0.0.1"); err != nil {
-		t.Errorf("waits for a tunnel to itself: %v", err)
+	k := keep(t, f, append(nodes, Node{Name: "self", Addresses: []string{"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"}})...)
+	for _, host := range []string{"127.0.0.1", "::1", "LOCALHOST", "0.0.0.0", "::"} {
+		if err := k.Await(t.Context(), host); err != nil {
+			t.Errorf("waits for a tunnel to itself, %s: %v", host, err)
+		}
 	}
 	s := startSSHD(t, "here")
 	conn, err := k.DialContext(t.Context(), "tcp", s.address)

@@ -34,7 +34,7 @@ const (
 	reasonNoTunnel = "no_tunnel" // none was up to dial through
 	reasonRefused  = "refused"   // the node could not connect to the address
 	reasonTimeout  = "timeout"   // the node did not say within the time
-	reasonLost     = "lost"      // the tunnel was lost meanwhile
+	reasonLost     = "lost"      // the tunnel was, or it did not answer any more
 )
 
 // register comes after the feature gates that decide what a histogram is, and only

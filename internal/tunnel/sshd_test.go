@@ -27,8 +27,9 @@ type sshd struct {
 	listener net.Listener
 	conns    map[net.Conn]bool
 	logins   int
-	dumb     bool // answers no requests
 	refusing bool // no connections to anywhere
+	hangs    bool // answers nothing on the connections it has, nor serves new ones
+	unserved int  // connections to elsewhere that were asked for meanwhile
 }
 
 func startSSHD(t *testing.T, name string) *sshd {
@@ -91,17 +92,17 @@ func (s *sshd) serve(conn net.Conn) {
 	defer server.Close()
 	s.mu.Lock()
 	s.logins++
-	dumb := s.dumb
 	s.mu.Unlock()
-	if !dumb {
-		go ssh.DiscardRequests(requests)
-	}
+	go s.answer(requests)
 	for channel := range channels {
 		var target struct {
 			Host       string
 			Port       uint32
 			Origin     string
 			OriginPort uint32
+		}
+		if s.isHung() {
+			continue
 		}
 		if err := ssh.Unmarshal(channel.ExtraData(), &target); err != nil || s.refuses() {
 			_ = channel.Reject(ssh.ConnectionFailed, "Connection refused")
@@ -118,6 +119,34 @@ func (s *sshd) serve(conn net.Conn) {
 			_, _ = io.Copy(accepted, accepted)
 		}()
 	}
+}
+
+// answer refuses requests, as sshd does those for signs of life.
+func (s *sshd) answer(requests <-chan *ssh.Request) {
+	for r := range requests {
+		s.mu.Lock()
+		hangs := s.hangs
+		s.mu.Unlock()
+		if !hangs {
+			_ = r.Reply(false, nil)
+		}
+	}
+}
+
+// isHung counts who is not served.
+func (s *sshd) isHung() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hangs {
+		s.unserved++
+	}
+	return s.hangs
+}
+
+func (s *sshd) hang() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangs = true
 }
 
 func (s *sshd) refuses() bool {

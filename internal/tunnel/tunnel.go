@@ -197,7 +197,10 @@ func (t *tunnel) last() string {
 func (t *tunnel) explain() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.why == nil {
+	switch {
+	case t.client != nil:
+		return fmt.Sprintf("the SSH tunnel to node %s does not answer", t.name)
+	case t.why == nil:
 		return fmt.Sprintf("no SSH tunnel to node %s yet", t.name)
 	}
 	return fmt.Sprintf("no SSH tunnel to node %s: %v", t.name, t.why)

@@ -24,7 +24,8 @@ import (
 // further addresses that it does not reach at all. It needs root.
 type Enclave struct {
 	namespace, dir string
-	prefix         string
+	prefix         string // of IPv4 addresses
+	link, farther  string // prefixes of IPv6 addresses: on the way, and of nodes
 	hostKey        ssh.PublicKey
 	sshd           *Process
 }
@@ -38,6 +39,7 @@ func StartEnclave(t testing.TB, n int, authorized string) *Enclave {
 	t.Helper()
 	id := os.Getpid() % 250
 	e := &Enclave{namespace: fmt.Sprintf("triptych-%d", os.Getpid()), dir: TempDir(t), prefix: fmt.Sprintf("198.18.%d.", id)}
+	e.link, e.farther = fmt.Sprintf("fd18:%x::", id), fmt.Sprintf("fd18:%x:1::", id)
 	outside := fmt.Sprintf("tt%d", os.Getpid())
 	e.ip(t, "netns", "add", e.namespace)
 	t.Cleanup(func() {
@@ -52,9 +54,14 @@ func StartEnclave(t testing.TB, n int, authorized string) *Enclave {
 	e.ip(t, "-n", e.namespace, "link", "set", "lo", "up")
 	e.ip(t, "-n", e.namespace, "link", "set", "inside", "up")
 	e.ip(t, "-n", e.namespace, "addr", "add", e.prefix+"253/24", "dev", "inside")
+	// Unlike IPv4, IPv6 answers for no address of another device.
+	e.ip(t, "addr", "add", e.link+"2/64", "dev", outside, "nodad")
+	e.ip(t, "-n", e.namespace, "addr", "add", e.link+"1/64", "dev", "inside", "nodad")
+	e.ip(t, "route", "add", e.farther+"/64", "via", e.link+"1")
 	for i := range n {
 		e.add(t, e.Node(i))
 	}
+	e.add(t, e.Node6())
 	e.configure(t, authorized)
 	e.StartSSHD(t)
 	t.Cleanup(func() { e.KillSSHD(t) })
@@ -64,11 +71,14 @@ func StartEnclave(t testing.TB, n int, authorized string) *Enclave {
 // Node returns the address of the i-th node.
 func (e *Enclave) Node(i int) string { return fmt.Sprint(e.prefix, i+1) }
 
+// Node6 returns the IPv6 address of one more node.
+func (e *Enclave) Node6() string { return e.farther + "1" }
+
 // add makes host an address of the inside. On loopback, because Linux takes what
 // comes from inside to come from the device that has the address.
 func (e *Enclave) add(t testing.TB, host string) {
 	t.Helper()
-	e.ip(t, "-n", e.namespace, "addr", "replace", host+"/32", "dev", "lo")
+	e.ip(t, "-n", e.namespace, "addr", "replace", host, "dev", "lo")
 }
 
 func (e *Enclave) ip(t testing.TB, args ...string) {
@@ -97,9 +107,9 @@ func (e *Enclave) configure(t testing.TB, authorized string) {
 	}
 }
 
-// KnownHost is the line of known_hosts for the i-th node.
-func (e *Enclave) KnownHost(i int) string {
-	return e.Node(i) + " " + string(ssh.MarshalAuthorizedKey(e.hostKey))
+// KnownHost is the line of known_hosts for the node at address.
+func (e *Enclave) KnownHost(address string) string {
+	return address + " " + string(ssh.MarshalAuthorizedKey(e.hostKey))
 }
 
 // StartSSHD starts the server again after KillSSHD.
@@ -118,6 +128,13 @@ func (e *Enclave) StartSSHD(t testing.TB) {
 // KillSSHD kills the server with every connection.
 func (e *Enclave) KillSSHD(t testing.TB) {
 	t.Helper()
+	e.SignalSSHD(t, syscall.SIGKILL)
+	e.sshd.End(10 * time.Second)
+}
+
+// SignalSSHD sends a signal to the server and to what serves its connections.
+func (e *Enclave) SignalSSHD(t testing.TB, signal syscall.Signal) {
+	t.Helper()
 	pids, err := exec.Command("ip", "netns", "pids", e.namespace).Output()
 	if err != nil {
 		t.Fatal(err)
@@ -125,10 +142,9 @@ func (e *Enclave) KillSSHD(t testing.TB) {
 	for _, field := range strings.Fields(string(pids)) {
 		var pid int
 		if _, err := fmt.Sscan(field, &pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, signal)
 		}
 	}
-	e.sshd.End(10 * time.Second)
 }
 
 // Relay has what connects to address, from inside and from nowhere else, reach

@@ -67,8 +67,8 @@ func TestNodesAreReachedThroughABastion(t *testing.T) {
 		mistake{args: args, want: []string{bastion, "somebody may be in between"}}.check(t, harness.TempDir(t))
 	})
 	far := "198.19.9.9"
-	_, hostKey, _ := strings.Cut(e.KnownHost(0), " ")
-	harness.WriteFile(t, e.known, []byte(e.KnownHost(0)+far+" "+hostKey), 0o644)
+	_, hostKey, _ := strings.Cut(e.KnownHost(e.Node(0)), " ")
+	harness.WriteFile(t, e.known, []byte(e.KnownHost(e.Node(0))+far+" "+hostKey), 0o644)
 	t.Run("another key", func(t *testing.T) {
 		own := harness.TempDir(t) + "/key"
 		if _, err := sshaccess.EnsureKey(own); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func strangersKey(t *testing.T) ssh.PublicKey {
 }
 
 func (e *enclave) distrustsStrangers(t *testing.T) {
-	harness.WriteFile(t, e.known, []byte(e.KnownHost(0)+knownhosts.Line([]string{e.Node(1)}, strangersKey(t))+"\n"), 0o644)
+	harness.WriteFile(t, e.known, []byte(e.KnownHost(e.Node(0))+knownhosts.Line([]string{e.Node(1)}, strangersKey(t))+"\n"), 0o644)
 	n := e.node(t, 1)
 	t.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", "false") // kubectl would try the other way after this one
 	if err := n.answers(t); err == nil || !strings.Contains(err.Error(), "host key") || !strings.Contains(err.Error(), "somebody may be in between") {
@@ -111,6 +112,23 @@ func (e *enclave) survivesSSHD(t *testing.T) {
 	n := node{API: &e.cluster.API, name: "far-0"}
 	harness.Eventually(t, soon, "exec works again", func() error { return n.answers(t) })
 	t.Logf("exec works %v after sshd was back", time.Since(began).Round(time.Millisecond))
+}
+
+// isNotHeldUpByAHungSSHD: whose connections are still open.
+func (e *enclave) isNotHeldUpByAHungSSHD(t *testing.T) {
+	e.SignalSSHD(t, syscall.SIGSTOP)
+	began := time.Now()
+	e.are503(t, "SSH tunnel to node far-0", "/api/v1/namespaces/default/pods/far-0/log", "/api/v1/nodes/far-0/proxy/healthz")
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("a node whose sshd hangs is 503 after %v", took)
+	}
+	e.awaitTunnels(t, 0)
+	e.SignalSSHD(t, syscall.SIGCONT)
+	began = time.Now()
+	n := node{API: &e.cluster.API, name: "far-0"}
+	harness.Eventually(t, soon, "exec works again", func() error { return n.answers(t) })
+	t.Logf("exec works %v after sshd went on", time.Since(began).Round(time.Millisecond))
+	e.awaitTunnels(t, 2)
 }
 
 // survivesCore: its successor has the tunnels again.

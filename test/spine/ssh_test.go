@@ -2,7 +2,9 @@ package spine
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -38,12 +40,13 @@ func newEnclave(t *testing.T, args ...string) *enclave {
 	return e
 }
 
-// know writes the host keys of the first n nodes.
+// know writes the host keys of the first n nodes, and of that with an IPv6 address.
 func (e *enclave) know(t *testing.T, n int) {
 	t.Helper()
 	var lines strings.Builder
+	lines.WriteString(e.KnownHost(e.Node6()))
 	for i := range n {
-		lines.WriteString(e.KnownHost(i))
+		lines.WriteString(e.KnownHost(e.Node(i)))
 	}
 	harness.WriteFile(t, e.known, []byte(lines.String()), 0o644)
 }
@@ -51,9 +54,15 @@ func (e *enclave) know(t *testing.T, n int) {
 // node makes the i-th node, with a pod of the same name, and returns it.
 func (e *enclave) node(t *testing.T, i int) node {
 	t.Helper()
-	n := node{API: &e.cluster.API, Kubelet: e.kubelet, name: fmt.Sprintf("far-%d", i)}
-	e.Relay(t, fmt.Sprintf("%s:%d", e.Node(i), e.kubelet.Port), fmt.Sprintf("127.0.0.1:%d", e.kubelet.Port))
-	e.kubelet.Host = e.Node(i)
+	return e.nodeAt(t, fmt.Sprintf("far-%d", i), e.Node(i))
+}
+
+func (e *enclave) nodeAt(t *testing.T, name, address string) node {
+	t.Helper()
+	n := node{API: &e.cluster.API, Kubelet: e.kubelet, name: name}
+	here := fmt.Sprintf("127.0.0.1:%d", e.kubelet.Port)
+	e.Relay(t, net.JoinHostPort(address, strconv.Itoa(e.kubelet.Port)), here)
+	e.kubelet.Host = address
 	e.kubelet.RunPod(t, n.API, n.name)
 	return n
 }
@@ -87,9 +96,12 @@ func TestNodesAreReachedThroughSSH(t *testing.T) {
 	}
 	t.Run("proxy", e.proxies)
 	t.Run("Services", e.reachesServices)
+	t.Run("IPv6", e.reachesByIPv6)
+	t.Run("what it costs", e.costs)
 	t.Run("a wrong host key", e.distrustsStrangers)
 	t.Run("nodes come and go", e.followsNodes)
 	t.Run("sshd dies", e.survivesSSHD)
+	t.Run("sshd hangs", e.isNotHeldUpByAHungSSHD)
 	t.Run("metrics", e.isMeasured)
 	t.Run("the key", e.keepsTheKey)
 	t.Run("core dies", e.survivesCore)
@@ -106,6 +118,17 @@ func (e *enclave) proxies(t *testing.T) {
 	if got := e.cluster.Get(t, "/api/v1/namespaces/default/pods/far-0:8080/proxy/plain"); got.Code != http.StatusOK || string(got.Body) != "plain" {
 		t.Errorf("the pod: %s", got)
 	}
+}
+
+// reachesByIPv6 a node that has no other address.
+func (e *enclave) reachesByIPv6(t *testing.T) {
+	n := e.nodeAt(t, "far-by-ipv6", e.Node6())
+	t.Run("exec", n.execs)
+	t.Run("port-forward", n.forwardsPorts)
+	if got := e.cluster.Get(t, "/api/v1/nodes/far-by-ipv6/proxy/hello"); got.Code != http.StatusOK || !strings.Contains(string(got.Body), "GET /hello") {
+		t.Errorf("the node: %s", got)
+	}
+	e.cluster.Kubectl(t, "delete", "node", n.name)
 }
 
 // reachesServices holds that the head reaches an aggregated API server, and core and
