@@ -44,7 +44,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	}
 	c := base.Config
 	c.Flagz = flags{own: c.Flagz, given: p.Flags, core: core}
-	if err := o.Dialer.Ask(p.Wiring, c); err != nil {
+	if err := o.Dialer.Ask(p, c); err != nil {
 		return nil, nil, nil, err
 	}
 	// The head merges OpenAPI documents and does not publish one of its own.
@@ -65,7 +65,10 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	if err := serving.ApplyAudit(p, o.Audit, c); err != nil {
 		return nil, nil, nil, err
 	}
-	whole := p.ClientConfig(tier.Aggregator)
+	whole, err := p.ClientConfig(tier.Aggregator)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
 		return nil, nil, nil, err

@@ -20,6 +20,7 @@ import (
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
 )
 
 func TestMain(m *testing.M) {
@@ -67,7 +68,7 @@ func start(t *testing.T, paths pki.Paths, name tier.Name) *other {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := handshake.NewClient(name, l.Addr().String(), mine, nil)
+	client, err := handshake.NewReplicas(name, []wiring.Endpoint{{Replica: string(name) + "-0", Handshake: l.Addr().String()}}, mine, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"triptych.dev/triptych/internal/control"
 	"triptych.dev/triptych/internal/supervisor"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -17,13 +18,14 @@ func (c *command) restart() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "restart TIER",
-		Short: "Restart one tier and wait until it is ready again",
-		Long: `Stop one tier gracefully, start it again and wait until it is ready. The others
-go on, and its callers wait. TIER is ` + join(children()) + `,
-as far as the supervisor runs them.`,
+		Short: "Replace the processes of one tier, one at a time",
+		Long: `Replace the processes of one tier, one at a time: each stops, gracefully, when a new
+one is ready in its place, so no request fails. TIER is ` + join(children()) + `,
+as far as the supervisor runs them, or one replica, such as core-0. etcd stops first and is
+then started again; its callers wait.`,
 		ValidArgsFunction: c.completeRunning(),
 		Args: func(cmd *cobra.Command, args []string) error {
-			return oneOf(c.running(cmd.Context()))(cmd, args)
+			return oneOf(c.replaceable(cmd.Context()))(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := c.client()
@@ -46,14 +48,8 @@ const askTimeout = time.Second
 // running are the names of what the supervisor on the data directory runs, or
 // of what one may run if none answers.
 func (c *command) running(ctx context.Context) []string {
-	client, err := c.client()
-	if err != nil {
-		return children()
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	s, err := client.Status(ctx)
-	if err != nil {
+	s := c.asked(ctx)
+	if s == nil {
 		return children()
 	}
 	var names []string
@@ -64,6 +60,41 @@ func (c *command) running(ctx context.Context) []string {
 		names = append(names, supervisor.Etcd)
 	}
 	return names
+}
+
+// tiers are those that run, none if no supervisor answers.
+func (c *command) tiers(ctx context.Context) []control.Tier {
+	s := c.asked(ctx)
+	if s == nil {
+		return nil
+	}
+	return s.Tiers
+}
+
+// replaceable are the names of what runs and of all replicas.
+func (c *command) replaceable(ctx context.Context) []string {
+	names := c.running(ctx)
+	for _, t := range c.tiers(ctx) {
+		for _, r := range t.Replicas {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// asked is what the supervisor says of itself, or nil.
+func (c *command) asked(ctx context.Context) *control.Status {
+	client, err := c.client()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	s, err := client.Status(ctx)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // completeRunning completes one argument, out of what runs and more.

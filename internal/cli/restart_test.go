@@ -16,8 +16,9 @@ type direct struct{}
 func (direct) Status(context.Context) control.Status {
 	return control.Status{Phase: "Ready", Tiers: []control.Tier{{Name: "core"}, {Name: "extensions"}}}
 }
-func (direct) Stop(bool)                             {}
-func (direct) Restart(context.Context, string) error { return nil }
+func (direct) Stop(bool)                                   {}
+func (direct) Restart(context.Context, string) error       { return nil }
+func (direct) Scale(context.Context, map[string]int) error { return nil }
 func (direct) CompactEtcd(context.Context) (control.Compaction, error) {
 	return control.Compaction{}, nil
 }

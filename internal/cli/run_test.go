@@ -102,7 +102,7 @@ func TestStatusTellsThePhaseByItsExitCode(t *testing.T) {
 	}
 	i.behave(tier.Extensions, behavior{NeverReady: true})
 	kill(t, replicaOf(s.ready(), tier.Extensions).PID)
-	s.line("extensions-0: prepared", 3)
+	s.line("extensions-1: prepared", 2)
 	if status, code := s.status(); code != cli.ExitDegraded || status.Phase != "Degraded" {
 		t.Errorf("exit code %d, phase %s", code, status.Phase)
 	}
@@ -315,15 +315,70 @@ func TestRestartOfOneTier(t *testing.T) {
 	if code != cli.ExitOK || is.PID == replicaOf(before, tier.Core).PID || is.Stage != "ready" {
 		t.Errorf("exit code %d, %+v", code, is)
 	}
-	if e := is.LastExit; e == nil || e.Code != 0 || e.Reason != "restart asked for" {
-		t.Errorf("last exit %+v", e)
-	}
+	inOrder(t, s.out.String(), "core-1: ready", "core-0: stopping") // make before break
 	i.behave(tier.Core, behavior{Error: "no such file"})
-	if r := i.do("restart", "core"); r.code != cli.ExitFailure || !strings.Contains(r.stderr, "no such file") {
-		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	for _, name := range []string{"core", "core-1"} {
+		if r := i.do("restart", name); r.code != cli.ExitFailure || !strings.Contains(r.stderr, "core-1, which goes on") || !strings.Contains(r.stderr, "no such file") {
+			t.Errorf("exit code %d, %s", r.code, r.stderr)
+		}
+	}
+	if status, code := s.status(); code != cli.ExitOK || replicaOf(status, tier.Core).PID != is.PID {
+		t.Errorf("exit code %d, %+v", code, status)
 	}
 	if r := i.do("restart", "scheduler"); r.code != cli.ExitConfiguration {
 		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+}
+
+func TestScaleAddsReplicasAndTakesThemAway(t *testing.T) {
+	i := install(t)
+	s := i.run("--replicas=extensions=2")
+	before := replicaOf(s.ready(), tier.Core).PID
+	if r := i.do("scale", "core=3", "extensions=1"); r.code != cli.ExitOK {
+		t.Fatal(r.stderr)
+	}
+	s.wantReplicas("aggregator-0 core-0 core-1 core-2 extensions-0")
+	i.behave(tier.Core, behavior{Error: "no such file"})
+	if r := i.do("scale", "core=4"); r.code != cli.ExitFailure || !strings.Contains(r.stderr, "no such file") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+	s.wantReplicas("aggregator-0 core-0 core-1 core-2 extensions-0")
+	i.behave(tier.Core, behavior{})
+	if r := i.do("restart", "core-1"); r.code != cli.ExitOK {
+		t.Error(r.stderr)
+	}
+	s.wantReplicas("aggregator-0 core-0 core-2 core-3 extensions-0")
+	if r := i.do("scale", "core=1"); r.code != cli.ExitOK {
+		t.Error(r.stderr)
+	}
+	s.wantReplicas("aggregator-0 core-0 extensions-0")
+	if status, _ := s.status(); replicaOf(status, tier.Core).PID != before {
+		t.Error("the first replica is another process")
+	}
+	for _, wrong := range []string{"core=0", "core=17", "core", "scheduler=2", "etcd=3", "core=2,core=3"} {
+		if r := i.do("scale", wrong); r.code != cli.ExitConfiguration {
+			t.Errorf("%s: exit code %d, %s", wrong, r.code, r.stderr)
+		}
+	}
+	if files, _ := filepath.Glob(filepath.Join(s.dataDir, "run", "*.wiring.json")); len(files) != 3 {
+		t.Errorf("wiring is left behind: %q", files)
+	}
+}
+
+// wantReplicas checks which processes there are, and that all are ready.
+func (s *supervisor) wantReplicas(want string) {
+	s.t.Helper()
+	status, _ := s.status()
+	var names []string
+	for _, t := range status.Tiers {
+		for _, r := range t.Replicas {
+			if names = append(names, r.Name); r.Stage != "ready" {
+				s.t.Errorf("%s is %s", r.Name, r.Stage)
+			}
+		}
+	}
+	if got := strings.Join(names, " "); got != want {
+		s.t.Errorf("there are %s, want %s", got, want)
 	}
 }
 

@@ -102,14 +102,14 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 	}
 	fmt.Fprintln(w)
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	header := "TIER\tPID\tSTAGE\tRESTARTS\tAGE\tRSS"
+	header := "REPLICA\tPID\tSTAGE\tRESTARTS\tAGE\tRSS"
 	if wide {
 		header += "\tADDRESS\tLAST EXIT"
 	}
 	fmt.Fprintln(t, header)
 	for _, tier := range s.Tiers {
 		for _, r := range tier.Replicas {
-			fmt.Fprintln(t, row(tier.Name, r, wide))
+			fmt.Fprintln(t, row(r, wide))
 		}
 	}
 	return t.Flush()
@@ -122,12 +122,12 @@ func tunnels(t *control.Tunnels) string {
 	return fmt.Sprintf("tunnels to nodes: %d up, %d connecting, %d down; synced with the nodes %.0f s ago", t.Up, t.Connecting, t.Down, t.SyncAgeSeconds)
 }
 
-func row(name string, r control.Replica, wide bool) string {
+func row(r control.Replica, wide bool) string {
 	age := "-"
 	if r.StartedAt != nil && r.PID != 0 {
 		age = time.Since(*r.StartedAt).Round(time.Second).String()
 	}
-	s := fmt.Sprintf("%s\t%d\t%s\t%d\t%s\t%d MiB", name, r.PID, r.Stage, r.Restarts, age, r.RSSBytes>>20)
+	s := fmt.Sprintf("%s\t%d\t%s\t%d\t%s\t%d MiB", r.Name, r.PID, r.Stage, r.Restarts, age, r.RSSBytes>>20)
 	if wide {
 		s += "\t" + r.Address + "\t" + lastExit(r.LastExit)
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"syscall"
 )
 
@@ -55,8 +56,17 @@ func (c *Client) Stop(ctx context.Context, now bool) error {
 	return gone.Wait(ctx)
 }
 
-// Restart has the named child stopped gracefully and started again, and returns
-// when it is ready.
+// Scale has each named tier have so many replicas, and returns when that is so.
+func (c *Client) Scale(ctx context.Context, wanted map[string]int) error {
+	query := url.Values{}
+	for name, n := range wanted {
+		query.Set(name, strconv.Itoa(n))
+	}
+	return c.call(ctx, http.MethodPost, "/v1/scale", query, nil)
+}
+
+// Restart has the named tier, replica or etcd replaced by new processes, and returns
+// when they are ready.
 func (c *Client) Restart(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodPost, "/v1/restart", url.Values{"name": {name}}, nil)
 }

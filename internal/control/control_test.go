@@ -23,12 +23,14 @@ type fake struct {
 	stops  []bool
 	// restart is what Restart does.
 	restart func(context.Context, string) error
+	scale   func(map[string]int) error
 	compact func() (Compaction, error)
 }
 
 func (f *fake) Status(context.Context) Status                   { return f.status }
 func (f *fake) Stop(now bool)                                   { f.stops = append(f.stops, now) }
 func (f *fake) Restart(ctx context.Context, name string) error  { return f.restart(ctx, name) }
+func (f *fake) Scale(_ context.Context, n map[string]int) error { return f.scale(n) }
 func (f *fake) CompactEtcd(context.Context) (Compaction, error) { return f.compact() }
 
 func serve(t *testing.T, f *fake) *Client {
@@ -153,5 +155,17 @@ func TestACompactionArrivesAsItWasMadeOrWithWhyNot(t *testing.T) {
 	why = errors.New("no etcd")
 	if _, err := c.CompactEtcd(t.Context()); err == nil || err.Error() != "no etcd" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestScaleTellsEveryNumberAndPassesTheErrorOn(t *testing.T) {
+	c := serve(t, &fake{scale: func(wanted map[string]int) error {
+		if len(wanted) != 2 || wanted["core"] != 3 || wanted["extensions"] != 1 {
+			t.Error(wanted)
+		}
+		return errors.New("no room")
+	}})
+	if err := c.Scale(t.Context(), map[string]int{"core": 3, "extensions": 1}); err == nil || err.Error() != "no room" {
+		t.Error(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 )
 
@@ -19,8 +20,10 @@ type Supervisor interface {
 	Status(ctx context.Context) Status
 	// Stop begins a stop and does not wait; now does without grace.
 	Stop(now bool)
-	// Restart returns when the named child is ready again.
+	// Restart returns when the named tier, replica or etcd is ready again.
 	Restart(ctx context.Context, name string) error
+	// Scale returns when each named tier has so many replicas.
+	Scale(ctx context.Context, wanted map[string]int) error
 	// CompactEtcd makes room in the embedded etcd.
 	CompactEtcd(ctx context.Context) (Compaction, error)
 }
@@ -82,6 +85,22 @@ func handler(s Supervisor) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/restart", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Restart(r.Context(), r.URL.Query().Get("name")); err != nil {
+			answer(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST /v1/scale", func(w http.ResponseWriter, r *http.Request) {
+		wanted := map[string]int{}
+		for name := range r.URL.Query() {
+			n, err := strconv.Atoi(r.URL.Query().Get(name))
+			if err != nil {
+				answer(w, http.StatusBadRequest, failure{err.Error()})
+				return
+			}
+			wanted[name] = n
+		}
+		if err := s.Scale(r.Context(), wanted); err != nil {
 			answer(w, http.StatusConflict, failure{err.Error()})
 			return
 		}

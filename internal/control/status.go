@@ -4,7 +4,8 @@
 //
 //	GET  /v1/status            Status
 //	POST /v1/stop[?now=true]   202, the stop has begun
-//	POST /v1/restart?name=NAME 204 when the child is ready again
+//	POST /v1/restart?name=NAME 204 when the tier, replica or etcd is ready again
+//	POST /v1/scale?TIER=N      204 when there are so many replicas
 //	POST /v1/etcd/compact      Compaction, when it is done
 package control
 
@@ -47,6 +48,8 @@ type Tier struct {
 
 // Replica is one process of a tier, or the place of one that is away.
 type Replica struct {
+	// Name is unique: core-0.
+	Name string `json:"name"`
 	// PID is 0 while there is no process.
 	PID int `json:"pid"`
 	// Stage is the highest stage the process has reached: configured,

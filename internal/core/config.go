@@ -37,6 +37,9 @@ func newConfig(ctx context.Context, p *process.Process, o *Options, completed ku
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if base.Config.APIServerID, err = serverID(base.Config.APIServerID, p.Wiring.Replica); err != nil {
+		return nil, nil, nil, err
+	}
 	nodes, err := o.Dialer.Keep(base.Config, base.Informers, completed.KubeletConfig.PreferredAddressTypes)
 	if err != nil {
 		return nil, nil, nil, err
@@ -72,7 +75,11 @@ func splitLoopback(ctx context.Context, p *process.Process, l *loopback, c *gene
 		return err
 	}
 	go head.Run(context.WithoutCancel(ctx))
-	return l.split(c.LoopbackClientConfig, p.ClientConfig(p.Wiring.Head), head.Available)
+	whole, err := p.ClientConfig(p.Wiring.Head)
+	if err != nil {
+		return err
+	}
+	return l.split(c.LoopbackClientConfig, whole, head.Available)
 }
 
 func addStorage(c *genericapiserver.Config, completed kubeoptions.CompletedOptions) (*serverstorage.DefaultStorageFactory, error) {

@@ -84,7 +84,7 @@ func TestOnlyExtensionsCanSayThatNobodyServesAVersionOfABuiltInGroup(t *testing.
 }
 
 func TestThereIsATableAtOnceEvenWhenToldToStop(t *testing.T) {
-	client, err := handshake.NewClient(tier.Extensions, "127.0.0.1:1", nil, nil)
+	client, err := handshake.NewReplicas(tier.Extensions, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

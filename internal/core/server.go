@@ -42,7 +42,8 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 		direct.rights = serving.RightsSynced(config.ControlPlane.VersionedInformers)
 		config.ControlPlane.Generic.BuildHandlerChainFunc = direct.chain
 	}
-	retreat := &withdrawal{}
+	shared := &endpoints{alone: p.Alone}
+	retreat := &withdrawal{endpoints: shared}
 	p.Handshake.RegisterWithdrawal(retreat.withdraw)
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.Informed))
 	nodes.Tell(p.Handshake)
@@ -50,7 +51,10 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 	p.Reach(tier.Configured)
 
 	notFound := notfoundhandler.New(config.ControlPlane.Generic.Serializer, genericfilters.NoMuxAndDiscoveryIncompleteKey)
-	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
+	whole := config.Complete()
+	shared.EndpointReconciler = whole.Extra.EndpointReconcilerConfig.Reconciler
+	whole.Extra.EndpointReconcilerConfig.Reconciler = shared
+	server, err := whole.New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))
 	if err != nil {
 		return fmt.Errorf("cannot construct core: %w", err)
 	}

@@ -11,7 +11,8 @@ import (
 // identity lease away, before the head stops. kube-apiserver does so in the hooks
 // that run first when it is told to stop; core is told only when the head is gone.
 type withdrawal struct {
-	server atomic.Pointer[genericapiserver.GenericAPIServer]
+	server    atomic.Pointer[genericapiserver.GenericAPIServer]
+	endpoints *endpoints
 }
 
 // withdraw runs the hooks. Core runs them again when it stops itself: each does
@@ -21,5 +22,6 @@ func (w *withdrawal) withdraw() error {
 	if server == nil {
 		return errors.New("core is still starting")
 	}
+	w.endpoints.withdrawn.Store(true)
 	return server.RunPreShutdownHooks()
 }

@@ -13,7 +13,10 @@
 //	DIR/run/<replica>.wiring.json
 package datadir
 
-import "path/filepath"
+import (
+	"os"
+	"path/filepath"
+)
 
 // Dir names what lies where below Root. It is a value without effects: commands
 // that only look for a running supervisor make one without Open.
@@ -53,6 +56,9 @@ func (d Dir) Lock() string { return filepath.Join(d.Run(), "lock") }
 func (d Dir) Wiring(replica string) string {
 	return filepath.Join(d.Run(), replica+".wiring.json")
 }
+
+// RemoveWiring removes the wiring file of a replica that is gone for good.
+func (d Dir) RemoveWiring(replica string) error { return os.Remove(d.Wiring(replica)) }
 
 // LogFile is the log of a tier, or of "etcd" or "supervisor".
 func (d Dir) LogFile(name string) string { return filepath.Join(d.Log(), name+".log") }

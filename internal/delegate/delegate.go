@@ -19,6 +19,7 @@ import (
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
 )
 
 // timeoutSlack is what a hop waits longer than the request may take where it is
@@ -29,9 +30,9 @@ const timeoutSlack = 10 * time.Second
 type Delegate struct {
 	Tier tier.Name
 	// Client watches the tier.
-	Client *handshake.Client
+	Client *handshake.Replicas
 
-	forwarder *hop.Forwarder
+	forwarder *hop.Spread
 	openAPI   *documents
 }
 
@@ -52,22 +53,33 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		state, _ := client.State()
 		return handshake.Complete(state)
 	})
-	d.forwarder = hop.NewForwarder(hop.ForwarderConfig{
+	d.forwarder = hop.NewSpread(hop.ForwarderConfig{
 		Delegate:    name,
-		Address:     p.Wiring.Tiers[name].Hop,
 		TLS:         cfg,
-		Available:   client.Available,
 		LongRunning: longRunning,
 		Once:        proxied,
 		Timeout:     timeout + timeoutSlack,
 		ErrorWriter: serving.WriteUnserved,
 	})
-	client.OnLost(d.forwarder.DelegateLost)
+	client.OnLost(d.forwarder.Lost)
+	p.FollowReplicas(name, func(all []wiring.Endpoint) { d.forwarder.Set(d.replicas(all)) })
 	if p.Wiring.IsHead() { // which alone feeds
 		client.WithDiscovery()
 	}
 	go client.Run(ctx)
 	return d, nil
+}
+
+// replicas are the processes of the delegate as the hop wants to know them.
+func (d *Delegate) replicas(all []wiring.Endpoint) []hop.Replica {
+	var out []hop.Replica
+	for _, at := range all {
+		client := d.Client.Replica(at.Replica)
+		if client != nil {
+			out = append(out, hop.Replica{Name: at.Replica, Address: at.Hop, Available: client.Available, Ready: client.Ready})
+		}
+	}
+	return out
 }
 
 // WaitFor returns when the delegate has reached stage. The error is ctx's.

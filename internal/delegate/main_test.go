@@ -72,9 +72,9 @@ func (e *extensions) seenBy(name tier.Name) *Delegate { return e.seenIn(tier.Agg
 // given head.
 func (e *extensions) seenIn(head, name tier.Name) *Delegate {
 	e.t.Helper()
-	at := wiring.Endpoint{Hop: e.listener.Addr().String(), Handshake: e.handshake.Addr().String()}
+	at := wiring.Endpoint{Replica: "extensions-0", Hop: e.listener.Addr().String(), Handshake: e.handshake.Addr().String()}
 	p := &process.Process{Wiring: &wiring.Wiring{
-		Tier: name, Head: head, PKI: e.paths.Internal(name), Tiers: map[tier.Name]wiring.Endpoint{tier.Extensions: at},
+		Tier: name, Head: head, PKI: e.paths.Internal(name), Tiers: map[tier.Name][]wiring.Endpoint{tier.Extensions: {at}},
 	}}
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := New(ctx, p, tier.Extensions, time.Minute)

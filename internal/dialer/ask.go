@@ -1,20 +1,63 @@
 package dialer
 
 import (
+	"context"
+	"net"
+	"sync"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	egress "k8s.io/apiserver/pkg/apis/apiserver"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/egressselector"
 
+	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
 )
 
 // Ask has a tier other than core ask core for connections to nodes, by CONNECT with
 // the certificate by which it makes its own calls.
-func (o *Options) Ask(w *wiring.Wiring, c *genericapiserver.Config) error {
+func (o *Options) Ask(p *process.Process, c *genericapiserver.Config) error {
 	if !o.enabled() {
 		return nil
+	}
+	core, err := p.Watch(tier.Core)
+	if err != nil {
+		return err
+	}
+	a := &asker{core: core, pki: p.Wiring.PKI, dials: map[string]utilnet.DialFunc{}}
+	return selectCluster(c, direct(a.DialContext))
+}
+
+// asker asks the replica of core that is of most use.
+type asker struct {
+	core *handshake.Replicas
+	pki  wiring.PKI
+
+	mu    sync.Mutex
+	dials map[string]utilnet.DialFunc // by the address of core's hop listener
+}
+
+// DialContext returns a connection to address, on a node.
+func (a *asker) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	at, ok := a.core.Choose()
+	if !ok {
+		return nil, a.core.Available()
+	}
+	dial, err := a.through(at.Hop)
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, network, address)
+}
+
+func (a *asker) through(hop string) (utilnet.DialFunc, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if dial := a.dials[hop]; dial != nil {
+		return dial, nil
 	}
 	selector, err := egressselector.NewEgressSelector(&egress.EgressSelectorConfiguration{
 		EgressSelections: []egress.EgressSelection{{
@@ -22,9 +65,9 @@ func (o *Options) Ask(w *wiring.Wiring, c *genericapiserver.Config) error {
 			Connection: egress.Connection{
 				ProxyProtocol: egress.ProtocolHTTPConnect,
 				Transport: &egress.Transport{TCP: &egress.TCPTransport{
-					URL: "https://" + w.Tiers[tier.Core].Hop,
+					URL: "https://" + hop,
 					TLSConfig: &egress.TLSConfig{
-						CABundle: w.PKI.CA, ClientCert: w.PKI.Self.Cert, ClientKey: w.PKI.Self.Key,
+						CABundle: a.pki.CA, ClientCert: a.pki.Self.Cert, ClientKey: a.pki.Self.Key,
 						TLSServerName: identity.ServerName(tier.Core),
 					},
 				}},
@@ -32,11 +75,11 @@ func (o *Options) Ask(w *wiring.Wiring, c *genericapiserver.Config) error {
 		}},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dial, err := selector.Lookup(egressselector.Cluster.AsNetworkContext())
-	if err != nil {
-		return err
+	if err == nil {
+		a.dials[hop] = dial
 	}
-	return selectCluster(c, direct(dial))
+	return dial, err
 }

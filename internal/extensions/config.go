@@ -38,7 +38,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed,
 		return nil, nil, err
 	}
 	c := base.Config
-	if err := o.Dialer.Ask(p.Wiring, c); err != nil {
+	if err := o.Dialer.Ask(p, c); err != nil {
 		return nil, nil, err
 	}
 	c.AggregatedDiscoveryGroupManager = serving.NewDiscoveryManager()
@@ -52,7 +52,10 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed,
 		return nil, nil, err
 	}
 	// Webhooks may be served by the API itself, so their clients speak to the head.
-	whole := p.ClientConfig(p.Wiring.Head)
+	whole, err := p.ClientConfig(p.Wiring.Head)
+	if err != nil {
+		return nil, nil, err
+	}
 	resolver, err := o.Services.NewResolver(base.Informers, whole.Host)
 	if err != nil {
 		return nil, nil, err

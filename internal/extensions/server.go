@@ -9,6 +9,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/util/notfoundhandler"
 
+	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
@@ -32,8 +33,16 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
+	head, err := p.Watch(p.Wiring.Head)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	lasting := context.WithoutCancel(ctx)
+	for _, caller := range []*handshake.Replicas{core, head} {
+		go caller.Run(lasting)
+	}
 	if o.Authorization.NamesRBAC() {
-		feed.Follow(context.WithoutCancel(ctx), o.Rights.MaxAge, core.Ping)
+		feed.Follow(lasting, o.Rights.MaxAge, core.Ping)
 	}
 	config.GenericConfig.BuildHandlerChainFunc = func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		asked := serving.WithRights(serving.InnerChain(apiHandler, c), feed, serving.InnerAuthenticator, c)

@@ -45,6 +45,8 @@ type Client struct {
 	state   State
 	changed chan struct{} // closed and replaced whenever state changes
 	onLost  []func()
+	// onChange is called after each change of state, if it is set; before Run.
+	onChange func()
 
 	discovery bool // whether announcements are to bring the discovery document
 }
@@ -169,10 +171,13 @@ func (c *Client) watchRoutes(ctx context.Context, incarnation string) error {
 
 func (c *Client) update(f func(*State)) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	f(&c.state)
 	close(c.changed)
 	c.changed = make(chan struct{})
+	c.mu.Unlock()
+	if c.onChange != nil {
+		c.onChange()
+	}
 }
 
 // lose forgets what ends with the process and tells whether there was one.
@@ -200,8 +205,12 @@ func (c *Client) State() (State, <-chan struct{}) {
 // Wait returns the first state for which ok is true, or the last one seen and
 // ctx's error.
 func (c *Client) Wait(ctx context.Context, ok func(State) bool) (State, error) {
+	return wait(ctx, c.State, ok)
+}
+
+func wait(ctx context.Context, now func() (State, <-chan struct{}), ok func(State) bool) (State, error) {
 	for {
-		state, changed := c.State()
+		state, changed := now()
 		if ok(state) {
 			return state, nil
 		}
@@ -247,6 +256,9 @@ func (c *Client) Available() error {
 	}
 	return nil
 }
+
+// Ready tells whether the process is at its best: ready, and not about to stop.
+func (c *Client) Ready() bool { return c.standing() == standingReady }
 
 // Ping returns nil if the process answers, whatever stage it is at.
 func (c *Client) Ping(ctx context.Context) error {

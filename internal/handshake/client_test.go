@@ -34,7 +34,7 @@ func TestStagesAreSeenOneAfterTheOtherAndNoneBeforeItIsReached(t *testing.T) {
 	c := p.run(p.client(tier.Aggregator))
 	for i, stage := range tier.Stages {
 		s.Reach(stage)
-		state := wait(t, c, string(stage), At(stage))
+		state := await(t, c, string(stage), At(stage))
 		for _, later := range tier.Stages[i+1:] {
 			if At(later)(state) {
 				t.Errorf("at %s, %s counts as reached", stage, later)
@@ -50,9 +50,9 @@ func TestReadyMayBeLostAndRegained(t *testing.T) {
 	c := p.run(p.client(tier.Aggregator))
 	for range 2 {
 		s.Reach(tier.Ready)
-		wait(t, c, "ready", At(tier.Ready))
+		await(t, c, "ready", At(tier.Ready))
 		s.Leave(tier.Ready)
-		wait(t, c, "not ready", func(s State) bool { return s.Connected && !s.Reached[tier.Ready] })
+		await(t, c, "not ready", func(s State) bool { return s.Connected && !s.Reached[tier.Ready] })
 	}
 }
 
@@ -93,7 +93,7 @@ func TestALostProcessIsNoticedThoughItsListenerStaysOpen(t *testing.T) {
 	first := p.live("first")
 	first.Publish(serving("example.org"))
 	first.Reach(tier.Prepared)
-	wait(t, c, "the first life", At(tier.Prepared))
+	await(t, c, "the first life", At(tier.Prepared))
 	if err := c.Available(); err != nil {
 		t.Errorf("not available: %v", err)
 	}
@@ -102,7 +102,7 @@ func TestALostProcessIsNoticedThoughItsListenerStaysOpen(t *testing.T) {
 	}
 
 	first.Stop()
-	state := wait(t, c, "the loss", gone)
+	state := await(t, c, "the loss", gone)
 	if groupOf(state) != "example.org" {
 		t.Errorf("what it served is forgotten: %v", state.Routes)
 	}
@@ -115,12 +115,12 @@ func TestALostProcessIsNoticedThoughItsListenerStaysOpen(t *testing.T) {
 
 	second := p.live("second")
 	second.Reach(tier.Prepared)
-	state = wait(t, c, "the second life's stage", func(s State) bool { return s.Reached[tier.Prepared] })
+	state = await(t, c, "the second life's stage", func(s State) bool { return s.Reached[tier.Prepared] })
 	if At(tier.Prepared)(state) {
 		t.Error("prepared by the routes of the first life")
 	}
 	second.Publish(serving("example.com"))
-	state = wait(t, c, "the second life", At(tier.Prepared))
+	state = await(t, c, "the second life", At(tier.Prepared))
 	if state.Description.GetIncarnation() != "second" || groupOf(state) != "example.com" {
 		t.Errorf("got %v, %v", state.Description, state.Routes)
 	}
@@ -153,10 +153,10 @@ func TestAStageOfADeadProcessIsNotTheNextOnes(t *testing.T) {
 	c := p.run(p.client(tier.Core))
 	first := p.live("first")
 	first.Reach(tier.Ready)
-	wait(t, c, "ready", func(s State) bool { return s.Reached[tier.Ready] })
+	await(t, c, "ready", func(s State) bool { return s.Reached[tier.Ready] })
 	first.Stop()
 	p.live("second").Reach(tier.Configured)
-	state := wait(t, c, "the second life", func(s State) bool { return s.Reached[tier.Configured] })
+	state := await(t, c, "the second life", func(s State) bool { return s.Reached[tier.Configured] })
 	if state.Reached[tier.Ready] {
 		t.Error("ready, as the dead one was")
 	}
@@ -177,7 +177,7 @@ func TestAProcessThatDoesNotFitIsNotWorkedWith(t *testing.T) {
 			s.Publish(serving("apps"))
 			s.Reach(tier.Prepared)
 			client := p.run(p.client(tier.Aggregator))
-			state := wait(t, client, "stages and routes", func(s State) bool { return s.Reached[tier.Prepared] && s.Routes != nil })
+			state := await(t, client, "stages and routes", func(s State) bool { return s.Reached[tier.Prepared] && s.Routes != nil })
 			if state.Refused == nil || At(tier.Prepared)(state) || client.Available() == nil {
 				t.Fatalf("refused: %v, available: %v", state.Refused, client.Available())
 			}
@@ -191,7 +191,7 @@ func TestAProcessThatDoesNotFitIsNotWorkedWith(t *testing.T) {
 			next := p.live("second")
 			next.Publish(serving("apps"))
 			next.Reach(tier.Prepared)
-			wait(t, client, "the next one", At(tier.Prepared))
+			await(t, client, "the next one", At(tier.Prepared))
 		})
 	}
 }

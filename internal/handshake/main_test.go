@@ -130,7 +130,7 @@ func (p *place) run(c *Client) *Client {
 	return c
 }
 
-func wait(t *testing.T, c *Client, what string, ok func(State) bool) State {
+func await(t *testing.T, c *Client, what string, ok func(State) bool) State {
 	t.Helper()
 	state, err := c.Wait(t.Context(), ok)
 	if err != nil {

@@ -36,22 +36,17 @@ const (
 type Config struct {
 	// Listener is TCP on loopback, without TLS. The Front owns it.
 	Listener net.Listener
-	// Head is the tier that is the head, Address the host:port of its private
-	// listener.
-	Head    tier.Name
-	Address string
+	// Head is the tier that is the head; SetHeads says where it is.
+	Head tier.Name
 	// TLS shows the supervisor's delegation certificate and verifies the head.
 	TLS *tls.Config
-	// Available tells why the head cannot be called now, nil when it can. It is
-	// asked for every request and must not block.
-	Available func() error
 }
 
 // Front serves the insecure port. Its methods may be called from any goroutine.
 type Front struct {
 	listener net.Listener
 	server   *http.Server
-	head     *hop.Forwarder
+	head     *hop.Spread
 
 	// ending is over when watches are to end, closing when everything is.
 	ending, closing context.Context
@@ -65,9 +60,7 @@ func New(c Config) *Front {
 	f := &Front{
 		listener: c.Listener,
 		// The head bounds requests in time, as it does those of its secure port.
-		head: hop.NewForwarder(hop.ForwarderConfig{
-			Delegate: c.Head, Address: c.Address, TLS: c.TLS, Available: c.Available, ErrorWriter: refuse,
-		}),
+		head: hop.NewSpread(hop.ForwarderConfig{Delegate: c.Head, TLS: c.TLS, ErrorWriter: refuse}),
 	}
 	f.closing, f.close = context.WithCancel(context.Background())
 	f.ending, f.end = context.WithCancel(f.closing)
@@ -96,9 +89,12 @@ func (f *Front) Serve() error {
 	return fmt.Errorf("cannot serve the insecure port: %w", err)
 }
 
-// HeadLost says that the head's process is gone. Available must have begun to
-// say so before.
-func (f *Front) HeadLost() { f.head.DelegateLost() }
+// SetHeads says which replicas the head has, and where their private listeners are.
+func (f *Front) SetHeads(all []hop.Replica) { f.head.Set(all) }
+
+// HeadLost says that the process of a replica of the head is gone. Its Available must
+// have begun to say so before.
+func (f *Front) HeadLost(replica string) { f.head.Lost(replica) }
 
 // End closes the port and ends watches, as the head ends those of its own
 // clients. It does not wait: other requests go on until they are answered, or

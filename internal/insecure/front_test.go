@@ -54,7 +54,7 @@ func TestHeadLostGivesUpConnectionsInTheMaking(t *testing.T) {
 	}()
 	c := must(f.behind.Accept()) // and no TLS handshake follows
 	defer c.Close()
-	f.HeadLost()
+	f.HeadLost("aggregator-0")
 	// Without HeadLost it would be a timeout.
 	if answer := <-answered; !strings.HasPrefix(answer, "503") || !strings.Contains(answer, "went away") {
 		t.Error(answer)
@@ -192,7 +192,7 @@ func TestCloseBreaksOffWhatIsLeft(t *testing.T) {
 
 func TestCloseWithoutServeFreesThePort(t *testing.T) {
 	l := listen(t)
-	f := New(Config{Listener: l, Head: tier.Aggregator, Address: "127.0.0.1:1", TLS: &tls.Config{}, Available: func() error { return nil }})
+	f := New(Config{Listener: l, Head: tier.Aggregator, TLS: &tls.Config{}})
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}

@@ -95,11 +95,12 @@ func serveHead(t *testing.T, paths pki.Paths, l net.Listener, handler http.Handl
 func serveFront(t *testing.T, address string, cfg *tls.Config) *fixture {
 	t.Helper()
 	f := &fixture{t: t}
-	f.Front = New(Config{Listener: listen(t), Head: tier.Aggregator, Address: address, TLS: cfg, Available: func() error {
+	f.Front = New(Config{Listener: listen(t), Head: tier.Aggregator, TLS: cfg})
+	f.SetHeads([]hop.Replica{{Name: "aggregator-0", Address: address, Available: func() error {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return f.away
-	}})
+	}}})
 	served := make(chan error, 1)
 	go func() { served <- f.Serve() }()
 	t.Cleanup(func() {

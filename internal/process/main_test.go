@@ -50,10 +50,10 @@ func newWiring(t *testing.T, name tier.Name) (w wiring.Wiring, handshake string)
 		Tier: name, Replica: string(name) + "-0", PublicAddress: "127.0.0.1:6443",
 		Listen: wiring.Listen{Hop: "127.0.0.1:0", Handshake: wiring.Socket(handshake), Public: "127.0.0.1:0"},
 		PKI:    pki.Paths{Dir: dir.Dir}.Internal(name),
-		Tiers:  map[tier.Name]wiring.Endpoint{},
+		Tiers:  map[tier.Name][]wiring.Endpoint{},
 	}
 	for _, other := range tier.Order {
-		w.Tiers[other] = wiring.Endpoint{Hop: "127.0.0.1:1", Handshake: handshake}
+		w.Tiers[other] = []wiring.Endpoint{{Replica: string(other) + "-0", Hop: "127.0.0.1:1", Handshake: handshake}}
 	}
 	return w, handshake
 }

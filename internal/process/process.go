@@ -29,6 +29,8 @@ import (
 
 // Process is this process as the others see it.
 type Process struct {
+	// Wiring is what it was when the process started. Where the replicas of other
+	// tiers are may have changed since: Watch and ClientConfig know.
 	Wiring *wiring.Wiring
 	// Handshake is served from Listen on.
 	Handshake *handshake.Server
@@ -36,6 +38,7 @@ type Process struct {
 	// Flags are the process' own, parsed.
 	Flags *pflag.FlagSet
 
+	path     string // of the wiring
 	listener net.Listener
 	// ca is the internal CA's bundle.
 	ca       []byte
@@ -43,6 +46,8 @@ type Process struct {
 	born     time.Time
 	wasReady atomic.Bool
 	informed atomic.Bool
+
+	neighbours
 }
 
 // Start loads the wiring at path and makes the handshake's server, which Listen
@@ -62,7 +67,7 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	if err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
-	p := &Process{Wiring: w, Flags: flags, settings: settings, born: born}
+	p := &Process{Wiring: w, Flags: flags, path: path, settings: settings, born: born}
 	if err := p.newHandshake(all); err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
@@ -97,6 +102,7 @@ func (p *Process) newHandshake(settingsHash string) error {
 		Settings:       p.settings,
 		Pid:            int64(os.Getpid()),
 	})
+	p.Handshake.RegisterRewiring(p.rewire)
 	return nil
 }
 

@@ -141,13 +141,13 @@ func TestAProcessTellsWhoItIsAndThatItDrainsWhenToldToStop(t *testing.T) {
 	}
 }
 
-func mustState(c *handshake.Client) handshake.State {
+func mustState(c *handshake.Replicas) handshake.State {
 	state, _ := c.State()
 	return state
 }
 
 // watch has p watch itself.
-func watch(t *testing.T, p *Process) (client *handshake.Client, stop func()) {
+func watch(t *testing.T, p *Process) (client *handshake.Replicas, stop func()) {
 	t.Helper()
 	client, err := p.Watch(p.Wiring.Tier)
 	if err != nil {
@@ -193,10 +193,17 @@ func TestPatienceRunsFromTheStartOfTheProcess(t *testing.T) {
 
 func TestCallsGoToTheRightTierWithTheRightCertificate(t *testing.T) {
 	w, _ := newWiring(t, tier.Core)
-	w.Tiers[tier.Aggregator] = wiring.Endpoint{Hop: "127.0.0.1:4711", Handshake: "127.0.0.1:4712"}
+	w.Tiers[tier.Aggregator] = []wiring.Endpoint{{Replica: "aggregator-0", Hop: "127.0.0.1:4711", Handshake: "127.0.0.1:4712"}}
 	p := &Process{Wiring: &w, ca: []byte("bundle")}
 
-	c := p.ClientConfig(tier.Aggregator)
+	c, err := p.ClientConfig(tier.Aggregator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _ := p.Watch(tier.Aggregator)
+	over, end := context.WithCancel(t.Context())
+	end()
+	defer head.Run(over) // closes what the configuration is watched by
 	if c.Host != "https://127.0.0.1:4711" || c.ServerName != identity.ServerName(tier.Aggregator) ||
 		c.CertFile != w.PKI.Self.Cert || string(c.CAData) != "bundle" || c.QPS >= 0 {
 		t.Errorf("the client is configured as %+v", c)

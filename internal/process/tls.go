@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"triptych.dev/triptych/internal/handshake"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
@@ -62,12 +61,13 @@ func readCA(path string) ([]byte, error) {
 }
 
 // ClientConfig is for calls that this process makes as itself to the named
-// tier, its own included: what an API server calls its loopback client. The CA is
-// in it as data: clients of webhooks add the bundles of webhooks to the data, and
-// data hides a file.
-func (p *Process) ClientConfig(to tier.Name) *rest.Config {
-	return &rest.Config{
-		Host: "https://" + p.Wiring.Tiers[to].Hop,
+// tier, or to itself, which is what an API server calls its loopback client. Each
+// connection to another tier is made to the replica that is of most use then. The
+// CA is in it as data: clients of webhooks add the bundles of webhooks to the data,
+// and data hides a file.
+func (p *Process) ClientConfig(to tier.Name) (*rest.Config, error) {
+	c := &rest.Config{
+		Host: "https://" + p.Wiring.Own().Hop,
 		TLSClientConfig: rest.TLSClientConfig{
 			CAData:     slices.Clip(p.ca), // clients of webhooks append to it
 			CertFile:   p.Wiring.PKI.Self.Cert,
@@ -81,6 +81,16 @@ func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 		QPS:                -1,
 		DisableCompression: true,
 	}
+	if to == p.Wiring.Tier {
+		return c, nil
+	}
+	replicas, err := p.Watch(to)
+	if err != nil {
+		return nil, err
+	}
+	// The name is for the eye: Dial knows better.
+	c.Host, c.Dial = "https://"+p.Wiring.Tiers[to][0].Hop, dialer(replicas)
+	return c, nil
 }
 
 // userAgent is kube-apiserver's, whatever this binary is called: field managers
@@ -88,15 +98,6 @@ func (p *Process) ClientConfig(to tier.Name) *rest.Config {
 func userAgent() string {
 	_, version, _ := strings.Cut(rest.DefaultKubernetesUserAgent(), "/")
 	return "kube-apiserver/" + version
-}
-
-// Watch returns a client of the named tier's handshake. The caller runs it.
-func (p *Process) Watch(name tier.Name) (*handshake.Client, error) {
-	cfg, err := clientTLS(p.Wiring.PKI.CA, p.Wiring.PKI.Self, name)
-	if err != nil {
-		return nil, err
-	}
-	return handshake.NewClient(name, p.Wiring.Tiers[name].Handshake, cfg, p.settings)
 }
 
 // DelegationTLS is the configuration for calls to the named tier that speak for

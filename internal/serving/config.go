@@ -103,13 +103,20 @@ func newBase(p *process.Process, kind Kind) (*Base, error) {
 	}
 	c := genericapiserver.NewConfig(codecs)
 	c.MergedResourceConfig = kind.Resources
-	c.LoopbackClientConfig = p.ClientConfig(p.Wiring.Tier)
+	var err error
+	if c.LoopbackClientConfig, err = p.ClientConfig(p.Wiring.Tier); err != nil {
+		return nil, err
+	}
 	c.SecureServing = unserved(p.Wiring.PublicAddress)
 	c.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	c.LongRunningFunc = LongRunning
 	c.Flagz = shownFlags{p.Flags}
 
-	feed, toCore := rights.NewFeed(), p.ClientConfig(tier.Core)
+	feed := rights.NewFeed()
+	toCore, err := p.ClientConfig(tier.Core)
+	if err != nil {
+		return nil, err
+	}
 	toCore.Wrap(feed.Wrap)
 	client, err := kubernetes.NewForConfig(toCore)
 	if err != nil {

@@ -59,5 +59,5 @@ func (s *setup) auditLogFD(name tier.Name) int {
 	if s.options.Forwarded.Last(auditLogPath) == "" {
 		return 0
 	}
-	return child.FirstFD + len(s.sockets.files(name))
+	return child.FirstFD + s.sockets.count(name)
 }

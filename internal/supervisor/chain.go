@@ -11,7 +11,7 @@ import (
 // chain runs all children. Its methods in lower case belong to its goroutine;
 // Stop, Restart and Snapshot may be called from any.
 type chain struct {
-	members []*member // in the order of the table
+	members []*member // in the order of the table, replicas of a tier side by side
 	say     func(format string, args ...any)
 	// onReady is called once, when the head is ready for the first time.
 	onReady func()
@@ -79,6 +79,7 @@ func (c *chain) settle() {
 	} else {
 		c.stopDue()
 	}
+	c.forget()
 	c.announce()
 }
 
@@ -95,7 +96,7 @@ func (c *chain) over() bool {
 // fail stops everything when a child failed: the others are of no use without.
 func (c *chain) fail() {
 	for _, m := range c.members {
-		if v := m.machine.View(); v.State == lifecycle.Failed && c.failure == nil {
+		if v := m.machine.View(); v.State == lifecycle.Failed && m.counts() && c.failure == nil {
 			c.failure = &FailedError{Child: m.row.name, Exit: *v.LastExit}
 			c.hasten(max(c.haste, graceful))
 		}
@@ -105,15 +106,16 @@ func (c *chain) fail() {
 func (c *chain) startDue() {
 	for _, m := range c.members {
 		first := c.member(m.row.after)
-		if m.machine.View().State == lifecycle.Idle && (first == nil || first.machine.View().EverReady) {
+		if m.machine.View().State == lifecycle.Idle && !m.retiring && (first == nil || first.machine.View().EverReady) {
 			c.do(m, m.machine.Start(time.Now()))
 		}
 	}
 }
 
+// member returns the member of that name, or nil.
 func (c *chain) member(name string) *member {
 	for _, m := range c.members {
-		if m.row.name == name {
+		if m.replica == name {
 			return m
 		}
 	}
@@ -123,10 +125,14 @@ func (c *chain) member(name string) *member {
 // announce publishes what is so now, and tells what is told once or at changes of
 // the whole.
 func (c *chain) announce() {
-	states, everReady := make([]lifecycle.State, 0, len(c.members)), true
+	states, everReady, headReady := make([]lifecycle.State, 0, len(c.members)), true, false
 	for _, m := range c.members {
+		if !m.counts() {
+			continue
+		}
 		v := m.machine.View()
 		states, everReady = append(states, v.State), everReady && v.EverReady
+		headReady = headReady || m.row.name == c.head() && v.State == lifecycle.Ready
 	}
 	before := c.phase
 	if before == lifecycle.PhaseStarting && everReady {
@@ -135,7 +141,7 @@ func (c *chain) announce() {
 	before, c.phase = c.phase, lifecycle.NextPhase(before, c.haste != atWork, states)
 	// Who is told may ask, and the insecure port opens by what is published.
 	c.publish()
-	if head := states[len(states)-1]; head == lifecycle.Ready && !c.announced && c.haste == atWork {
+	if headReady && !c.announced && c.haste == atWork {
 		c.announced = true
 		c.onReady()
 	}
@@ -143,3 +149,6 @@ func (c *chain) announce() {
 		c.onPhase(c.phase)
 	}
 }
+
+// head is the name of the tier with the secure port.
+func (c *chain) head() string { return c.members[len(c.members)-1].row.name }

@@ -38,40 +38,56 @@ func (s *setup) grace() Grace {
 func (s *setup) members() ([]*member, error) {
 	var members []*member
 	for _, row := range rows(s.embedded(), s.head) {
-		m := &member{row: row, machine: lifecycle.New(row.lifecycle(s.grace(), rand.Float64))}
-		var err error
-		if m.launch, m.observe, err = s.child(row.name); err != nil {
-			return nil, fmt.Errorf("cannot prepare %s: %w", row.name, err)
+		if row.name == Etcd {
+			m := s.member(row, Etcd)
+			var err error
+			if m.launch, m.observe, err = s.etcd(); err != nil {
+				return nil, fmt.Errorf("cannot prepare %s: %w", row.name, err)
+			}
+			members = append(members, m)
+			continue
 		}
-		members = append(members, m)
+		for _, p := range s.sockets.of(tier.Name(row.name)) {
+			m, err := s.replica(row, p)
+			if err != nil {
+				return nil, err
+			}
+			members = append(members, m)
+		}
 	}
 	return members, nil
 }
 
-func (s *setup) child(name string) (launch, watcher, error) {
-	if name == Etcd {
-		return s.etcd()
-	}
-	return s.tier(tier.Name(name))
+func (s *setup) member(row row, name string) *member {
+	return &member{row: row, replica: name, machine: lifecycle.New(row.lifecycle(s.grace(), rand.Float64))}
 }
 
-func (s *setup) tier(name tier.Name) (launch, watcher, error) {
-	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(name))
+// replica makes the member that runs at p.
+func (s *setup) replica(row row, p *place) (*member, error) {
+	name := tier.Name(row.name)
+	m := s.member(row, replica(name, p.index))
+	cfg, err := s.selfTLS(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("cannot prepare %s: %w", m.replica, err)
 	}
 	spec := child.Spec{
-		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name)),
-		Env:   child.WithAttributes(s.environ, "triptych.tier="+string(name)+",triptych.replica="+replica(name)),
-		Files: s.sockets.files(name), Log: s.logs[string(name)],
+		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name, m.replica)),
+		Env:   child.WithAttributes(s.environ, "triptych.tier="+row.name+",triptych.replica="+m.replica),
+		Files: s.sockets.files(name, p), Log: s.log(row.name, m.replica),
 	}
-	address := s.sockets.handshake[name].address.String()
-	return forked(s.forker, spec, s.connections()...), observe.Tier(name, address, cfg), nil
+	m.launch = forked(s.forker, spec, s.connections()...)
+	m.observe = observe.Tier(name, p.handshake.address.String(), cfg)
+	return m, nil
 }
 
-func (s *setup) given(name tier.Name) options.Given {
-	g := options.Given{Head: s.head, Wiring: s.wiringFile(name), PKI: s.pki, Advertise: s.advertise.String(), SSHKey: s.sshKey}
+// selfTLS is for the supervisor's own calls to a tier.
+func (s *setup) selfTLS(name tier.Name) (*tls.Config, error) {
+	mine := s.pki.Internal(identity.Supervisor)
+	return pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(name))
+}
+
+func (s *setup) given(name tier.Name, replica string) options.Given {
+	g := options.Given{Head: s.head, Wiring: s.dir.Wiring(replica), PKI: s.pki, Advertise: s.advertise.String(), SSHKey: s.sshKey}
 	if s.advertise.IsLoopback() {
 		g.Reconciler = noReconciler
 	}
@@ -104,6 +120,6 @@ func (s *setup) etcd() (launch, watcher, error) {
 		QuotaBytes: s.options.EtcdQuotaBackendBytes,
 		LogLevel:   s.options.Logs().Level(),
 	}
-	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.logs[Etcd]}
+	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.log(Etcd, Etcd)}
 	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil
 }

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 
 	"github.com/oklog/run"
@@ -50,8 +51,9 @@ func (s *setup) front(c *chain) (*front, error) {
 		return nil, process.ConfigurationError{Err: err}
 	}
 	f := &front{chain: c, Front: insecure.New(insecure.Config{
-		Listener: s.plain, Head: s.head, Address: s.sockets.hop[s.head].address.String(), TLS: cfg, Available: c.headAvailable,
+		Listener: s.plain, Head: s.head, TLS: cfg,
 	})}
+	f.rewire(s)
 	c.onStop = f.End
 	return f, nil
 }
@@ -66,6 +68,13 @@ func (f *front) addTo(g *run.Group) {
 	g.Add(func() error { f.chain.followHead(f.HeadLost); return nil }, func(error) {})
 }
 
+// rewire tells which replicas of the head there are.
+func (f *front) rewire(s *setup) {
+	if f != nil {
+		f.SetHeads(s.heads(f.chain))
+	}
+}
+
 func (f *front) close() {
 	if f != nil {
 		f.Close()
@@ -74,20 +83,22 @@ func (f *front) close() {
 
 // shownURL is the front's URL while it is open.
 func (f *front) shownURL(now Snapshot) string {
-	if f == nil || !now.head().EverReady || now.Phase == lifecycle.PhaseStopping {
+	if f == nil || !now.headEverReady() || now.Phase == lifecycle.PhaseStopping {
 		return ""
 	}
 	return f.URL()
 }
 
-func (s Snapshot) head() Child { return s.Children[s.Head] }
+func (s Snapshot) headEverReady() bool {
+	return slices.ContainsFunc(s.Of(s.Head), func(c Child) bool { return c.EverReady })
+}
 
-// headAvailable tells why the head must not be sent requests, or nil. For the
-// first time it may when it is ready; a later process, as on every hop, when it
+// available tells why a replica of the head must not be sent requests, or nil. For
+// the first time it may when it is ready; a later process, as on every hop, when it
 // is prepared.
-func (c *chain) headAvailable() error {
+func (c *chain) available(name string) error {
 	now, _ := c.Snapshot()
-	switch head := now.head(); {
+	switch head := now.Children[name]; {
 	case !head.EverReady:
 		return errors.New("it has not been ready yet")
 	case !head.Stage.AtLeast(tier.Prepared):
@@ -96,17 +107,21 @@ func (c *chain) headAvailable() error {
 	return nil
 }
 
-// followHead calls lost after each process of the head that is gone, to the end
-// of the chain. By then headAvailable knows.
-func (c *chain) followHead(lost func()) {
-	pid := 0
+// followHead calls lost with the name of a replica after each process of the head
+// that is gone, to the end of the chain. By then available knows.
+func (c *chain) followHead(lost func(replica string)) {
+	pids := map[string]int{}
 	for {
 		now, changed := c.Snapshot()
-		if is := now.head().PID; is != pid {
-			if pid != 0 {
-				lost()
+		for _, name := range now.Names {
+			is := now.Children[name]
+			if is.Tier != now.Head {
+				continue
 			}
-			pid = is
+			if pids[name] != 0 && pids[name] != is.PID {
+				lost(name)
+			}
+			pids[name] = is.PID
 		}
 		select {
 		case <-changed:

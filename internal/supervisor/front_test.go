@@ -13,7 +13,7 @@ import (
 
 func (s *stage) wantHead(away string) {
 	s.t.Helper()
-	err := s.chain.headAvailable()
+	err := s.chain.available("aggregator-0")
 	if (err == nil) != (away == "") || err != nil && !strings.Contains(err.Error(), away) {
 		s.t.Errorf("the head: %v, want %q", err, away)
 	}
@@ -67,7 +67,7 @@ func TestEveryLostHeadIsToldAfterItIsKnownToBeAway(t *testing.T) {
 		followed := make(chan struct{})
 		go func() {
 			defer close(followed)
-			s.chain.followHead(func() {
+			s.chain.followHead(func(string) {
 				lost++
 				s.wantHead("away")
 			})
@@ -127,7 +127,8 @@ func TestAFailedStartEndsTheFrontToo(t *testing.T) {
 
 func TestWithoutAFrontThereIsNoURL(t *testing.T) {
 	var f *front
-	ready := Snapshot{Phase: lifecycle.PhaseReady, Children: map[string]Child{"aggregator": {View: lifecycle.View{EverReady: true}}}}
+	ready := Snapshot{Phase: lifecycle.PhaseReady, Head: "aggregator", Names: []string{"aggregator-0"},
+		Children: map[string]Child{"aggregator-0": {Tier: "aggregator", View: lifecycle.View{EverReady: true}}}}
 	if url := f.shownURL(ready); url != "" {
 		t.Error(url)
 	}

@@ -13,8 +13,6 @@ import (
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/options"
-	"triptych.dev/triptych/internal/tier"
-	"triptych.dev/triptych/internal/wiring"
 )
 
 // socket is a listening socket that outlives the processes which serve it: while
@@ -51,31 +49,6 @@ func listenTCP(address string, set sockopts) (*net.TCPListener, error) {
 		return nil, err
 	}
 	return l.(*net.TCPListener), nil
-}
-
-// sockets are all listening sockets of the tiers.
-type sockets struct {
-	head           tier.Name
-	public         *socket
-	hop, handshake map[tier.Name]*socket
-}
-
-// listenAll opens the secure port first: it is the one that may be taken.
-func listenAll(o *options.Options, head tier.Name) (*sockets, error) {
-	s := &sockets{head: head, hop: map[tier.Name]*socket{}, handshake: map[tier.Name]*socket{}}
-	var err error
-	if s.public, err = listenPublic(o); err != nil {
-		return nil, err
-	}
-	for _, name := range tier.UpTo(head) {
-		for _, of := range []map[tier.Name]*socket{s.hop, s.handshake} {
-			if of[name], err = listen("127.0.0.1:0", nil); err != nil {
-				s.close()
-				return nil, fmt.Errorf("cannot open a listener for %s: %w", name, err)
-			}
-		}
-	}
-	return s, nil
 }
 
 func listenPublic(o *options.Options) (*socket, error) {
@@ -115,43 +88,5 @@ func sharing(f *options.Forwarded) sockopts {
 		set("permit-port-sharing", unix.SO_REUSEPORT)
 		set("permit-address-sharing", unix.SO_REUSEADDR)
 		return err
-	}
-}
-
-// files are what a process of the tier inherits, in the order of listen.
-func (s *sockets) files(name tier.Name) []*os.File {
-	files := []*os.File{s.hop[name].file, s.handshake[name].file}
-	if name == s.head {
-		files = append(files, s.public.file)
-	}
-	return files
-}
-
-// listen says where a process finds files, the first of which has number first.
-func (s *sockets) listen(name tier.Name, first int) wiring.Listen {
-	l := wiring.Listen{Hop: wiring.FD(first), Handshake: wiring.FD(first + 1)}
-	if name == s.head {
-		l.Public = wiring.FD(first + 2)
-	}
-	return l
-}
-
-func (s *sockets) endpoints() map[tier.Name]wiring.Endpoint {
-	all := map[tier.Name]wiring.Endpoint{}
-	for _, name := range tier.UpTo(s.head) {
-		all[name] = wiring.Endpoint{Hop: s.hop[name].address.String(), Handshake: s.handshake[name].address.String()}
-	}
-	return all
-}
-
-func (s *sockets) close() {
-	all := []*socket{s.public}
-	for _, name := range tier.UpTo(s.head) {
-		all = append(all, s.hop[name], s.handshake[name])
-	}
-	for _, one := range all {
-		if one != nil {
-			one.file.Close()
-		}
 	}
 }

@@ -12,7 +12,15 @@ import (
 // observer that the machine's actions are carried out with. The chain's
 // goroutine owns it.
 type member struct {
-	row     row
+	row row
+	// replica is its name, such as "core-0" or "etcd".
+	replica string
+	// newcomer: it came while others were at work. Until it has been ready once,
+	// the others are none the worse without it.
+	newcomer bool
+	// retiring: it stops for good and is then forgotten.
+	retiring bool
+
 	machine *lifecycle.Machine
 	launch  launch
 	observe watcher
@@ -31,7 +39,12 @@ type member struct {
 }
 
 // name is what lines and reports call the member.
-func (m *member) name() string { return m.row.replica() }
+func (m *member) name() string { return m.replica }
+
+// counts tells whether the phase of the whole depends on the member.
+func (m *member) counts() bool {
+	return !m.retiring && (!m.newcomer || m.machine.View().EverReady)
+}
 
 func (m *member) disarm() {
 	m.alarm++

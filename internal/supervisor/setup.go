@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 
 	"triptych.dev/triptych/internal/auditlog"
@@ -171,49 +170,56 @@ func untilSignal(signals <-chan os.Signal, wait func(context.Context) error) err
 	}
 }
 
+// writeWiring tells every replica where all others are, in the files that its next
+// process reads, and its present one when it is told to.
 func (s *setup) writeWiring() error {
+	all := s.sockets.endpoints()
 	for _, name := range tier.UpTo(s.head) {
-		data, err := json.MarshalIndent(s.wiring(name), "", "  ")
-		if err != nil {
-			return fmt.Errorf("cannot write the wiring of %s: %w", name, err)
-		}
-		if err := datadir.WriteFile(s.wiringFile(name), append(data, '\n'), 0o600); err != nil {
-			return fmt.Errorf("cannot write the wiring of %s: %w", name, err)
+		for _, at := range all[name] {
+			w := s.wiring(name, at.Replica)
+			w.Tiers = all
+			data, err := json.MarshalIndent(w, "", "  ")
+			if err != nil {
+				return fmt.Errorf("cannot write the wiring of %s: %w", at.Replica, err)
+			}
+			if err := datadir.WriteFile(s.dir.Wiring(at.Replica), append(data, '\n'), 0o600); err != nil {
+				return fmt.Errorf("cannot write the wiring of %s: %w", at.Replica, err)
+			}
 		}
 	}
 	return nil
 }
 
-func (s *setup) wiringFile(name tier.Name) string { return s.dir.Wiring(replica(name)) }
-
-func (s *setup) wiring(name tier.Name) wiring.Wiring {
+func (s *setup) wiring(name tier.Name, replica string) wiring.Wiring {
 	return wiring.Wiring{
 		Tier:          name,
-		Replica:       replica(name),
+		Replica:       replica,
 		Head:          s.head,
 		Listen:        s.sockets.listen(name, child.FirstFD),
 		Lifeline:      child.LifelineFD,
 		AuditLog:      s.auditLogFD(name),
 		PKI:           s.pki.Internal(name),
-		Tiers:         s.sockets.endpoints(),
-		PublicAddress: net.JoinHostPort(s.advertise.String(), strconv.Itoa(s.sockets.public.address.Port)),
+		PublicAddress: s.publicAddress(),
 	}
 }
 
 func (s *setup) openLogs() error {
 	for _, row := range rows(s.embedded(), s.head) {
 		log := child.OpenLog(s.dir.LogFile(row.name))
-		if s.options.Logs().JSON {
-			log.Label(row.name, row.replica())
-		}
 		s.logs[row.name] = log
 		s.undo = append(s.undo, func() { log.Close() })
 	}
 	return nil
 }
 
-// replica names the one process of the tier.
-func replica(name tier.Name) string { return string(name) + "-0" }
+// log returns where a replica's processes write: all of a tier write one file.
+func (s *setup) log(name, replica string) *child.Log {
+	log := s.logs[name].Another()
+	if s.options.Logs().JSON {
+		log.Label(name, replica)
+	}
+	return log
+}
 
 // summary tells what was made, without a line for each of many files.
 func (s *setup) summary() []string {

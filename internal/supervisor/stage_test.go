@@ -79,18 +79,25 @@ func (a *actor) Wait() lifecycle.Exit {
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, ended: make(chan error, 1), actors: map[string][]*actor{}, script: map[string]func(*actor){}}
 	var members []*member
-	grace := Grace{Request: 60 * time.Second, Watch: 10 * time.Second}
 	for _, row := range rows(true, tier.Aggregator) {
-		members = append(members, &member{
-			row:     row,
-			machine: lifecycle.New(row.lifecycle(grace, func() float64 { return 0 })),
-			launch:  func() (running, error) { return s.launch(row.name) },
-			observe: func(ctx context.Context, sink observe.Sink) { s.observe(ctx, row.name, sink) },
-		})
-		s.script[row.name] = func(a *actor) { a.sink.Reached(tier.Ready) }
+		members = append(members, s.member(row.name, row.name, replicaOf(row.name)))
 	}
 	s.chain = newChain(members, s.say)
 	return s
+}
+
+// member makes one of the given tier whose actors are called name.
+func (s *stage) member(of, name, replica string) *member {
+	grace := Grace{Request: 60 * time.Second, Watch: 10 * time.Second}
+	all := rows(true, tier.Aggregator)
+	row := all[slices.IndexFunc(all, func(r row) bool { return r.name == of })]
+	s.script[name] = func(a *actor) { a.sink.Reached(tier.Ready) }
+	return &member{
+		row: row, replica: replica,
+		machine: lifecycle.New(row.lifecycle(grace, func() float64 { return 0 })),
+		launch:  func() (running, error) { return s.launch(name) },
+		observe: func(ctx context.Context, sink observe.Sink) { s.observe(ctx, name, sink) },
+	}
 }
 
 func (s *stage) say(format string, args ...any) {
@@ -119,6 +126,14 @@ func (s *stage) observe(ctx context.Context, name string, sink observe.Sink) {
 	a.sink = sink
 	s.script[name](a)
 	<-ctx.Done()
+}
+
+// replicaOf is the first replica of a tier, or etcd.
+func replicaOf(name string) string {
+	if !slices.Contains(tier.Order, tier.Name(name)) {
+		return name
+	}
+	return replica(tier.Name(name), 0)
 }
 
 // actor is the current process of a child.
@@ -152,7 +167,7 @@ func (s *stage) end() error { return <-s.ended }
 
 func (s *stage) state(name string) lifecycle.State {
 	now, _ := s.chain.Snapshot()
-	return now.Children[name].State
+	return now.Children[replicaOf(name)].State
 }
 
 func (s *stage) wantState(name string, want lifecycle.State) {

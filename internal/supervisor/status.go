@@ -27,14 +27,32 @@ func (v *Supervisor) Status(ctx context.Context) control.Status {
 		s.Etcd.Problem = fullLine(size)
 	}
 	for _, name := range slices.Backward(tier.UpTo(v.setup.head)) {
-		r := replicaStatus(now.Children[string(name)].View)
-		r.Address = v.setup.sockets.hop[name].address.String()
-		if name == tier.Core {
-			r.Tunnels = v.setup.tunnels(ctx, now.Children[string(name)].View, v.setup.sockets.handshake[name].address.String())
-		}
-		s.Tiers = append(s.Tiers, control.Tier{Name: string(name), Replicas: []control.Replica{r}})
+		s.Tiers = append(s.Tiers, v.tierStatus(ctx, name, now))
 	}
 	return s
+}
+
+// tierStatus lists the replicas of a tier, those that are about to go last.
+func (v *Supervisor) tierStatus(ctx context.Context, name tier.Name, now Snapshot) control.Tier {
+	t, stay := control.Tier{Name: string(name)}, map[string]bool{}
+	for _, p := range v.setup.sockets.of(name) {
+		at := p.endpoint(name)
+		stay[at.Replica] = true
+		r := replicaStatus(now.Children[at.Replica].View)
+		r.Name, r.Address = at.Replica, at.Hop
+		if name == tier.Core {
+			r.Tunnels = v.setup.tunnels(ctx, now.Children[at.Replica].View, at.Handshake)
+		}
+		t.Replicas = append(t.Replicas, r)
+	}
+	for _, other := range now.Names {
+		if is := now.Children[other]; is.Tier == t.Name && !stay[other] {
+			r := replicaStatus(is.View)
+			r.Name = other
+			t.Replicas = append(t.Replicas, r)
+		}
+	}
+	return t
 }
 
 func replicaStatus(v lifecycle.View) control.Replica {

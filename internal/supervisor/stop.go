@@ -83,23 +83,26 @@ func (c *chain) plan() string {
 			steps = append(steps, fmt.Sprintf("%s within %s", m.row.name, m.machine.StopBudget()))
 		}
 	}
-	return strings.Join(steps, ", then ")
+	return strings.Join(slices.Compact(steps), ", then ") // replicas stop together
 }
 
-// stopDue tells the last of the table that is not gone yet to stop, and in a
-// hurry all tiers at once. The storage always waits for all others, and is only
+// stopDue tells the last of the table that is not gone yet to stop, all its replicas
+// together, and in a hurry all tiers at once. The storage always waits for all others, and is only
 // killed when everything is.
 func (c *chain) stopDue() {
 	if !c.withdrawn {
 		return
 	}
-	gone := true
+	gone, due, name := true, true, ""
 	for _, m := range slices.Backward(c.members) {
+		if m.row.name != name {
+			name, due = m.row.name, gone
+		}
 		if m.machine.View().State.Over() {
 			continue
 		}
 		patient := c.haste == graceful || (m.row.storage && c.haste < brutal)
-		if patient && !gone {
+		if patient && !due {
 			return
 		}
 		c.do(m, m.machine.Stop(!patient))

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +32,8 @@ type Supervisor struct {
 	chain *chain
 	front *front
 	print *printer
+	// shape is held by who changes which replicas there are.
+	shape chan struct{}
 }
 
 // Run runs a control plane until it is stopped; o is loaded. The error is a
@@ -53,7 +54,7 @@ func Run(o *options.Options, e Environment) error {
 	if err != nil {
 		return err
 	}
-	v := &Supervisor{setup: s, print: p, chain: newChain(members, p.Say)}
+	v := &Supervisor{setup: s, print: p, chain: newChain(members, p.Say), shape: make(chan struct{}, 1)}
 	v.chain.onReady, v.chain.onPhase = v.announce, p.notifyPhase
 	if v.chain.beforeStop, err = s.withdrawal(v.chain); err != nil {
 		return err
@@ -131,9 +132,4 @@ func (v *Supervisor) Stop(now bool) {
 		return
 	}
 	v.chain.StopGracefully()
-}
-
-// Restart implements control.Supervisor.
-func (v *Supervisor) Restart(ctx context.Context, name string) error {
-	return v.chain.Restart(ctx, name)
 }

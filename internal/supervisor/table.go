@@ -14,7 +14,7 @@ const Etcd = "etcd"
 
 // row is what sets one child apart in starting and stopping.
 type row struct {
-	// name is the tier's, or Etcd. There is one replica of each for now.
+	// name is the tier's, or Etcd.
 	name string
 	// after names the child that must be ready before this one is started at
 	// all; "" is none. Among the tiers nothing is said here: they are started
@@ -56,14 +56,6 @@ func rows(embedded bool, head tier.Name) []row {
 		table = append(table, row{name: string(name), after: after, stages: tier.Stages, stop: syscall.SIGTERM, budget: budget})
 	}
 	return table
-}
-
-// replica is the name of the one process of the row's child.
-func (r row) replica() string {
-	if r.name == Etcd {
-		return Etcd
-	}
-	return replica(tier.Name(r.name))
 }
 
 func (r row) lifecycle(g Grace, chance func() float64) lifecycle.Config {

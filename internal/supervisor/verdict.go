@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
@@ -49,6 +50,7 @@ func (c *chain) forced() error {
 			e.Children = append(e.Children, m.row.name)
 		}
 	}
+	e.Children = slices.Compact(e.Children)
 	if len(e.Children) == 0 {
 		return nil
 	}

@@ -2,11 +2,10 @@ package supervisor
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"triptych.dev/triptych/internal/handshake"
-	"triptych.dev/triptych/internal/identity"
-	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -17,28 +16,31 @@ const withdrawBudget = 10 * time.Second
 
 // withdrawal makes what takes the API out of what clients find it by, before the
 // head refuses the first request: with --shutdown-delay-duration all of them learn
-// of it in time. A core that is the head does this itself when it is told to stop.
+// of it in time. Every replica of core is asked: each would put back what another has
+// taken out.
 func (s *setup) withdrawal(c *chain) (func(context.Context), error) {
-	if s.head == tier.Core {
-		return func(context.Context) {}, nil
-	}
-	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(tier.Core))
+	cfg, err := s.selfTLS(tier.Core)
 	if err != nil {
 		return nil, process.ConfigurationError{Err: err}
 	}
-	address := s.sockets.handshake[tier.Core].address.String()
 	return func(ctx context.Context) {
-		// One that never was ready has no endpoints, and one that is away does
-		// not answer.
-		now, _ := c.Snapshot()
-		if core := now.Children[string(tier.Core)]; !core.EverReady || !core.Stage.AtLeast(tier.Prepared) {
-			return
-		}
 		ctx, cancel := context.WithTimeout(ctx, withdrawBudget)
 		defer cancel()
-		if err := handshake.Withdraw(ctx, address, cfg); err != nil {
-			c.post(func() { c.say("core: cannot withdraw the endpoints of the kubernetes Service yet: %v", err) })
+		now, _ := c.Snapshot()
+		var all sync.WaitGroup
+		for _, p := range s.sockets.of(tier.Core) {
+			name := replica(tier.Core, p.index)
+			// One that never was ready has no endpoints, and one that is away does
+			// not answer.
+			if core := now.Children[name]; !core.EverReady || !core.Stage.AtLeast(tier.Prepared) {
+				continue
+			}
+			all.Go(func() {
+				if err := handshake.Withdraw(ctx, p.handshake.address.String(), cfg); err != nil {
+					c.post(func() { c.say("%s: cannot withdraw the endpoints of the kubernetes Service yet: %v", name, err) })
+				}
+			})
 		}
+		all.Wait()
 	}, nil
 }

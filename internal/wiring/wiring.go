@@ -41,8 +41,8 @@ type Wiring struct {
 	AuditLog int `json:"auditLog,omitempty"`
 	// PKI are the internal certificates of this process.
 	PKI PKI `json:"pki"`
-	// Tiers tells where every tier up to the head is.
-	Tiers map[tier.Name]Endpoint `json:"tiers"`
+	// Tiers tells where the replicas of every tier up to the head are.
+	Tiers map[tier.Name][]Endpoint `json:"tiers"`
 	// PublicAddress is the host:port of the head's secure port, which core
 	// publishes in the endpoints of the kubernetes Service.
 	PublicAddress string `json:"publicAddress"`
@@ -78,8 +78,10 @@ type KeyPair struct {
 	Key  string `json:"key"`
 }
 
-// Endpoint is where a tier is reached, each a host:port.
+// Endpoint is where a replica of a tier is reached, each a host:port.
 type Endpoint struct {
+	// Replica is its name, as in Wiring.Replica.
+	Replica   string `json:"replica"`
 	Hop       string `json:"hop"`
 	Handshake string `json:"handshake"`
 }
@@ -133,12 +135,36 @@ func (w *Wiring) validate() error {
 		return errors.Join(append(errs, fmt.Errorf("head must be %s or %s", tier.Aggregator, tier.Core))...)
 	}
 	for _, name := range tier.UpTo(w.Head) {
-		e, ok := w.Tiers[name]
-		if !ok || e.Hop == "" || e.Handshake == "" {
-			errs = append(errs, fmt.Errorf("tiers.%s needs hop and handshake", name))
-		}
+		errs = append(errs, complete(name, w.Tiers[name]))
+	}
+	if w.Own() == (Endpoint{}) {
+		errs = append(errs, fmt.Errorf("tiers.%s must name replica %s itself", w.Tier, w.Replica))
 	}
 	return errors.Join(errs...)
+}
+
+func complete(name tier.Name, replicas []Endpoint) error {
+	known := map[string]bool{}
+	for _, e := range replicas {
+		if e.Replica == "" || e.Hop == "" || e.Handshake == "" || known[e.Replica] {
+			return fmt.Errorf("each of tiers.%s needs replica, hop and handshake, and a name of its own", name)
+		}
+		known[e.Replica] = true
+	}
+	if len(replicas) == 0 {
+		return fmt.Errorf("tiers.%s must name a replica", name)
+	}
+	return nil
+}
+
+// Own returns where this process itself is reached.
+func (w *Wiring) Own() Endpoint {
+	for _, e := range w.Tiers[w.Tier] {
+		if e.Replica == w.Replica {
+			return e
+		}
+	}
+	return Endpoint{}
 }
 
 // IsHead tells whether the process is one of the head.

@@ -11,16 +11,16 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// complete returns a wiring in which nothing is missing.
-func complete(name tier.Name) Wiring {
+// whole returns a wiring in which nothing is missing.
+func whole(name tier.Name) Wiring {
 	w := Wiring{
 		Tier: name, Replica: string(name) + "-0", Head: tier.Aggregator, Lifeline: 6, PublicAddress: "10.0.0.1:6443",
 		Listen: Listen{Hop: FD(3), Handshake: FD(4)},
 		PKI:    PKI{CA: "ca.crt", Serving: KeyPair{"s.crt", "s.key"}, Self: KeyPair{"self.crt", "self.key"}},
-		Tiers:  map[tier.Name]Endpoint{},
+		Tiers:  map[tier.Name][]Endpoint{},
 	}
 	for _, other := range tier.Order {
-		w.Tiers[other] = Endpoint{Hop: "127.0.0.1:1", Handshake: "127.0.0.1:2"}
+		w.Tiers[other] = []Endpoint{{Replica: string(other) + "-0", Hop: "127.0.0.1:1", Handshake: "127.0.0.1:2"}}
 	}
 	if name == tier.Aggregator {
 		w.Listen.Public = FD(5)
@@ -63,7 +63,7 @@ func wantError(t *testing.T, err error, parts ...string) {
 
 func TestACompleteWiringIsReadAsItWasWritten(t *testing.T) {
 	for _, name := range tier.Order {
-		want := complete(name)
+		want := whole(name)
 		got, err := Load(write(t, marshal(t, want)), name)
 		if err != nil || !reflect.DeepEqual(*got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", name, got, err, want)
@@ -72,7 +72,7 @@ func TestACompleteWiringIsReadAsItWasWritten(t *testing.T) {
 }
 
 func TestAWiringMayBeYAML(t *testing.T) {
-	want := complete(tier.Extensions)
+	want := whole(tier.Extensions)
 	content := strings.ReplaceAll(string(marshal(t, want)), `"replica":"extensions-0"`, `"replica": extensions-0 # comment`+"\n")
 	got, err := Load(write(t, []byte(content)), tier.Extensions)
 	if err != nil || got.Replica != want.Replica {
@@ -86,14 +86,14 @@ func TestAWiringForAnotherTierIsRefused(t *testing.T) {
 			if name == reader {
 				continue
 			}
-			_, err := Load(write(t, marshal(t, complete(name))), reader)
+			_, err := Load(write(t, marshal(t, whole(name))), reader)
 			wantError(t, err, string(name), string(reader))
 		}
 	}
 }
 
 func TestEverythingInAWiringMustBeKnown(t *testing.T) {
-	good := string(marshal(t, complete(tier.Core)))
+	good := string(marshal(t, whole(tier.Core)))
 	for name, c := range map[string]struct{ content, says string }{
 		"unknown field":        {strings.Replace(good, `"replica"`, `"surprise":1,"replica"`, 1), "surprise"},
 		"unknown nested field": {strings.Replace(good, `"hop":"fd:3"`, `"hop":"fd:3","hup":"fd:9"`, 1), "hup"},
@@ -130,13 +130,16 @@ func TestEveryMissingFieldIsNamed(t *testing.T) {
 		"pki.delegation.key":  {tier.Aggregator, func(w *Wiring) { w.PKI.Delegation.Key = "" }},
 		"publicAddress":       {tier.Core, func(w *Wiring) { w.PublicAddress = "" }},
 		"tiers.extensions":    {tier.Core, func(w *Wiring) { delete(w.Tiers, tier.Extensions) }},
-		"tiers.aggregator":    {tier.Core, func(w *Wiring) { w.Tiers[tier.Aggregator] = Endpoint{Hop: "127.0.0.1:1"} }},
-		"tiers.core":          {tier.Core, func(w *Wiring) { w.Tiers[tier.Core] = Endpoint{Handshake: "127.0.0.1:1"} }},
+		"tiers.aggregator":    {tier.Core, func(w *Wiring) { w.Tiers[tier.Aggregator][0].Handshake = "" }},
+		"tiers.core":          {tier.Core, func(w *Wiring) { w.Tiers[tier.Core][0].Replica = "core-1" }},
+		"tiers.aggregator|name of its own": {tier.Core, func(w *Wiring) {
+			w.Tiers[tier.Aggregator] = append(w.Tiers[tier.Aggregator], w.Tiers[tier.Aggregator]...)
+		}},
 		// All mistakes at once, or the user starts as often as there are mistakes.
-		"pki.ca|replica|tiers.core": {tier.Core, func(w *Wiring) { w.PKI.CA, w.Replica, w.Tiers[tier.Core] = "", "", Endpoint{} }},
+		"pki.ca|replica|tiers.core": {tier.Core, func(w *Wiring) { w.PKI.CA, w.Replica, w.Tiers[tier.Core] = "", "", nil }},
 	} {
 		t.Run(names, func(t *testing.T) {
-			w := complete(c.tier)
+			w := whole(c.tier)
 			c.remove(&w)
 			_, err := Load(write(t, marshal(t, w)), c.tier)
 			wantError(t, err, strings.Split(names, "|")...)
@@ -145,7 +148,7 @@ func TestEveryMissingFieldIsNamed(t *testing.T) {
 }
 
 func TestAPublicAddressWithoutAPortIsRefused(t *testing.T) {
-	w := complete(tier.Core)
+	w := whole(tier.Core)
 	w.PublicAddress = "10.0.0.1"
 	_, err := Load(write(t, marshal(t, w)), tier.Core)
 	wantError(t, err, "publicAddress", "port")

@@ -23,7 +23,7 @@ import (
 // and the CA that they trust.
 type inside struct {
 	c     *harness.Cluster
-	tiers map[tier.Name]wiring.Endpoint
+	tiers map[tier.Name]wiring.Endpoint // of the first replica
 	ca    *harness.Pair
 }
 
@@ -31,7 +31,11 @@ func insideOf(t *testing.T, c *harness.Cluster) *inside {
 	t.Helper()
 	w := harness.Must(wiring.Load(c.Path("run", "core-0.wiring.json"), tier.Core))(t)
 	ca := harness.Must(harness.LoadPair(c.Path("pki", "internal", "ca.crt"), c.Path("pki", "internal", "ca.key")))(t)
-	return &inside{c: c, tiers: w.Tiers, ca: ca}
+	in := &inside{c: c, tiers: map[tier.Name]wiring.Endpoint{}, ca: ca}
+	for name, replicas := range w.Tiers {
+		in.tiers[name] = replicas[0]
+	}
+	return in
 }
 
 // forge issues what the supervisor would issue for a peer, real or not.

@@ -32,13 +32,13 @@ func startAlone(t *testing.T, c *harness.Cluster, name tier.Name) *lonely {
 	config := *harness.Must(wiring.Load(file, name))(t)
 	config.Lifeline, config.Replica = 0, string(name)+"-9"
 	free := func() string { return fmt.Sprintf("127.0.0.1:%d", harness.Must(harness.FreePort())(t)) }
-	own := wiring.Endpoint{Hop: free(), Handshake: free()}
+	own := wiring.Endpoint{Replica: config.Replica, Hop: free(), Handshake: free()}
 	config.Listen = wiring.Listen{Hop: wiring.Socket(own.Hop), Handshake: wiring.Socket(own.Handshake)}
 	if name == tier.Aggregator {
 		config.Listen.Public = wiring.Socket(free())
 	}
 	delegate, _ := name.Delegate()
-	endpoints := map[tier.Name]wiring.Endpoint{name: own, delegate: {Hop: free(), Handshake: free()}}
+	endpoints := map[tier.Name][]wiring.Endpoint{name: {own}, delegate: {{Replica: string(delegate) + "-0", Hop: free(), Handshake: free()}}}
 	for other, at := range config.Tiers {
 		if _, ok := endpoints[other]; !ok {
 			endpoints[other] = at

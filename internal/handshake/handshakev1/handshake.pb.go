@@ -809,6 +809,78 @@ func (*WithdrawResponse) Descriptor() ([]byte, []int) {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{13}
 }
 
+type RewireRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewireRequest) Reset() {
+	*x = RewireRequest{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewireRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewireRequest) ProtoMessage() {}
+
+func (x *RewireRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewireRequest.ProtoReflect.Descriptor instead.
+func (*RewireRequest) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{14}
+}
+
+type RewireResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewireResponse) Reset() {
+	*x = RewireResponse{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewireResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewireResponse) ProtoMessage() {}
+
+func (x *RewireResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewireResponse.ProtoReflect.Descriptor instead.
+func (*RewireResponse) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{15}
+}
+
 var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescriptor
 
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
@@ -875,7 +947,9 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x11\n" +
 	"\x0fWithdrawRequest\"\x12\n" +
-	"\x10WithdrawResponse2\xf8\x02\n" +
+	"\x10WithdrawResponse\"\x0f\n" +
+	"\rRewireRequest\"\x10\n" +
+	"\x0eRewireResponse2\xf8\x02\n" +
 	"\tHandshake\x12[\n" +
 	"\bDescribe\x12&.triptych.handshake.v1.DescribeRequest\x1a'.triptych.handshake.v1.DescribeResponse\x12W\n" +
 	"\x06Routes\x12$.triptych.handshake.v1.RoutesRequest\x1a%.triptych.handshake.v1.RoutesResponse0\x01\x12^\n" +
@@ -885,7 +959,9 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\fAuthenticate\x12*.triptych.handshake.v1.AuthenticateRequest\x1a+.triptych.handshake.v1.AuthenticateResponse2i\n" +
 	"\n" +
 	"Withdrawal\x12[\n" +
-	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
+	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponse2a\n" +
+	"\bRewiring\x12U\n" +
+	"\x06Rewire\x12$.triptych.handshake.v1.RewireRequest\x1a%.triptych.handshake.v1.RewireResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
 
 var (
 	file_internal_handshake_handshakev1_handshake_proto_rawDescOnce sync.Once
@@ -899,7 +975,7 @@ func file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP() []byte {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescData
 }
 
-var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: triptych.handshake.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: triptych.handshake.v1.DescribeResponse
@@ -915,32 +991,36 @@ var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*AuthenticateResponse)(nil), // 11: triptych.handshake.v1.AuthenticateResponse
 	(*WithdrawRequest)(nil),      // 12: triptych.handshake.v1.WithdrawRequest
 	(*WithdrawResponse)(nil),     // 13: triptych.handshake.v1.WithdrawResponse
-	nil,                          // 14: triptych.handshake.v1.DescribeResponse.SettingsEntry
-	nil,                          // 15: triptych.handshake.v1.DescribeResponse.FlagsEntry
-	nil,                          // 16: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	(*identityv1.User)(nil),      // 17: triptych.identity.v1.User
+	(*RewireRequest)(nil),        // 14: triptych.handshake.v1.RewireRequest
+	(*RewireResponse)(nil),       // 15: triptych.handshake.v1.RewireResponse
+	nil,                          // 16: triptych.handshake.v1.DescribeResponse.SettingsEntry
+	nil,                          // 17: triptych.handshake.v1.DescribeResponse.FlagsEntry
+	nil,                          // 18: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	(*identityv1.User)(nil),      // 19: triptych.identity.v1.User
 }
 var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
-	14, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
-	15, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
+	16, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
+	17, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
 	4,  // 2: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
 	9,  // 3: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
-	17, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
-	16, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	19, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
+	18, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
 	0,  // 6: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
 	2,  // 7: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
 	5,  // 8: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
 	7,  // 9: triptych.handshake.v1.Handshake.Checks:input_type -> triptych.handshake.v1.ChecksRequest
 	10, // 10: triptych.handshake.v1.Authenticator.Authenticate:input_type -> triptych.handshake.v1.AuthenticateRequest
 	12, // 11: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
-	1,  // 12: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
-	3,  // 13: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
-	6,  // 14: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
-	8,  // 15: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
-	11, // 16: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
-	13, // 17: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
-	12, // [12:18] is the sub-list for method output_type
-	6,  // [6:12] is the sub-list for method input_type
+	14, // 12: triptych.handshake.v1.Rewiring.Rewire:input_type -> triptych.handshake.v1.RewireRequest
+	1,  // 13: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
+	3,  // 14: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
+	6,  // 15: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
+	8,  // 16: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
+	11, // 17: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
+	13, // 18: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
+	15, // 19: triptych.handshake.v1.Rewiring.Rewire:output_type -> triptych.handshake.v1.RewireResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -957,9 +1037,9 @@ func file_internal_handshake_handshakev1_handshake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_handshake_handshakev1_handshake_proto_rawDesc), len(file_internal_handshake_handshakev1_handshake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_internal_handshake_handshakev1_handshake_proto_goTypes,
 		DependencyIndexes: file_internal_handshake_handshakev1_handshake_proto_depIdxs,

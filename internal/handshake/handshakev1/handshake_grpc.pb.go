@@ -474,3 +474,113 @@ var Withdrawal_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "internal/handshake/handshakev1/handshake.proto",
 }
+
+const (
+	Rewiring_Rewire_FullMethodName = "/triptych.handshake.v1.Rewiring/Rewire"
+)
+
+// RewiringClient is the client API for Rewiring service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Rewiring is served to the supervisor alone.
+type RewiringClient interface {
+	// Rewire has the process read its wiring again, and returns when it knows the
+	// replicas that are named there, and no others.
+	Rewire(ctx context.Context, in *RewireRequest, opts ...grpc.CallOption) (*RewireResponse, error)
+}
+
+type rewiringClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewRewiringClient(cc grpc.ClientConnInterface) RewiringClient {
+	return &rewiringClient{cc}
+}
+
+func (c *rewiringClient) Rewire(ctx context.Context, in *RewireRequest, opts ...grpc.CallOption) (*RewireResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RewireResponse)
+	err := c.cc.Invoke(ctx, Rewiring_Rewire_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// RewiringServer is the server API for Rewiring service.
+// All implementations must embed UnimplementedRewiringServer
+// for forward compatibility.
+//
+// Rewiring is served to the supervisor alone.
+type RewiringServer interface {
+	// Rewire has the process read its wiring again, and returns when it knows the
+	// replicas that are named there, and no others.
+	Rewire(context.Context, *RewireRequest) (*RewireResponse, error)
+	mustEmbedUnimplementedRewiringServer()
+}
+
+// UnimplementedRewiringServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedRewiringServer struct{}
+
+func (UnimplementedRewiringServer) Rewire(context.Context, *RewireRequest) (*RewireResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rewire not implemented")
+}
+func (UnimplementedRewiringServer) mustEmbedUnimplementedRewiringServer() {}
+func (UnimplementedRewiringServer) testEmbeddedByValue()                  {}
+
+// UnsafeRewiringServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to RewiringServer will
+// result in compilation errors.
+type UnsafeRewiringServer interface {
+	mustEmbedUnimplementedRewiringServer()
+}
+
+func RegisterRewiringServer(s grpc.ServiceRegistrar, srv RewiringServer) {
+	// If the following call panics, it indicates UnimplementedRewiringServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Rewiring_ServiceDesc, srv)
+}
+
+func _Rewiring_Rewire_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RewireRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RewiringServer).Rewire(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Rewiring_Rewire_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RewiringServer).Rewire(ctx, req.(*RewireRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Rewiring_ServiceDesc is the grpc.ServiceDesc for Rewiring service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Rewiring_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "triptych.handshake.v1.Rewiring",
+	HandlerType: (*RewiringServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Rewire",
+			Handler:    _Rewiring_Rewire_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "internal/handshake/handshakev1/handshake.proto",
+}

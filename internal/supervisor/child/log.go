@@ -35,6 +35,10 @@ func OpenLog(path string) *Log {
 	return &Log{file: &lumberjack.Logger{Filename: path, MaxSize: logMegabytes, MaxBackups: logBackups}}
 }
 
+// Another returns a log of another child that is written into the same file, which
+// stays l's to close.
+func (l *Log) Another() *Log { return &Log{file: l.file} }
+
 // Label makes each line from now on a JSON object that names the process.
 func (l *Log) Label(tier, replica string) { l.json = logline.New(l.file, tier, replica) }
 

@@ -40,6 +40,8 @@ type File struct {
 	EtcdQuotaBackendBytes *int64   `json:"etcdQuotaBackendBytes,omitempty"`
 	WithoutAggregator     *bool    `json:"withoutAggregator,omitempty"`
 	BinDir                *string  `json:"binDir,omitempty"`
+	// Replicas is how many processes each tier has, by its name.
+	Replicas map[tier.Name]int `json:"replicas,omitempty"`
 	// Flags are kube-apiserver's, by name without dashes. A value is a string, a
 	// number, a boolean, or a list of those for a flag that is given repeatedly.
 	Flags map[string]values `json:"flags,omitempty"`
@@ -144,6 +146,7 @@ func (f *File) own(set func(string, []string) error) error {
 		one("etcd-quota-backend-bytes", decimal(f.EtcdQuotaBackendBytes)),
 		one("without-aggregator", boolean(f.WithoutAggregator)),
 		one("bin-dir", f.BinDir),
+		set("replicas", asFlag(f.Replicas)),
 	)
 }
 

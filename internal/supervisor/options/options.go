@@ -48,6 +48,8 @@ type Options struct {
 	Forwarded *Forwarded
 	// TierFlags are those for one tier each.
 	TierFlags *TierFlags
+	// Replicas is how many processes each tier has.
+	Replicas *Replicas
 
 	flags *pflag.FlagSet
 }
@@ -61,6 +63,7 @@ func New() *Options {
 		InsecureBindAddress: net.IPv4(127, 0, 0, 1),
 		Forwarded:           &Forwarded{},
 		TierFlags:           &TierFlags{},
+		Replicas:            &Replicas{},
 	}
 }
 
@@ -80,6 +83,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
 	fs.Int64Var(&o.EtcdQuotaBackendBytes, "etcd-quota-backend-bytes", o.EtcdQuotaBackendBytes, "size at which the supervisor's etcd takes no more writes; 0 is 8 GiB")
 	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients, without APIServices (so does "+directVariable+"=anything)")
+	fs.Var(o.Replicas, "replicas", "processes of a tier, such as core=3; one each by default; see supervisor scale")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
 	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; repeatable")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
@@ -124,6 +128,7 @@ func (o *Options) validate() error {
 		o.checkSSH(),
 		o.Forwarded.check(),
 		o.checkTierFlags(),
+		o.checkReplicas(),
 	)
 }
 
