@@ -8,8 +8,6 @@ import (
 
 	"triptych.dev/triptych/internal/control"
 	"triptych.dev/triptych/internal/handshake"
-	"triptych.dev/triptych/internal/identity"
-	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -25,8 +23,7 @@ func (s *setup) tunnels(ctx context.Context, core lifecycle.View, address string
 	if s.options.SSH().User == "" || !core.Stage.AtLeast(tier.Configured) {
 		return nil
 	}
-	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(tier.Core))
+	cfg, err := s.selfTLS(tier.Core)
 	if err != nil {
 		return &control.Tunnels{Problem: err.Error()}
 	}
