@@ -217,7 +217,7 @@ func TestACrashLoopBacksOffToHalfAMinute(t *testing.T) {
 func TestAChildThatCannotBeLaunchedIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t)
-		core := s.chain.member("core")
+		core := s.chain.member("core-0")
 		launch := core.launch
 		var installed atomic.Bool
 		core.launch = func() (running, error) {
@@ -372,7 +372,7 @@ func TestRestartReturnsWhenTheNewProcessIsReady(t *testing.T) {
 		}
 		s.happened = nil
 		began := time.Now()
-		if err := s.chain.Restart(t.Context(), "core"); err != nil {
+		if err := s.chain.Restart(t.Context(), "core-0"); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(began); took != 4*time.Second {
@@ -388,7 +388,7 @@ func TestRestartSaysWhyItFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t).run()
 		s.script["core"] = func(a *actor) { a.end(lifecycle.Exit{Code: 1, Reason: "out of luck"}) }
-		err := s.chain.Restart(t.Context(), "core")
+		err := s.chain.Restart(t.Context(), "core-0")
 		if err == nil || !strings.Contains(err.Error(), "out of luck") {
 			t.Errorf("%v", err)
 		}
@@ -398,12 +398,12 @@ func TestRestartSaysWhyItFailed(t *testing.T) {
 		s.script["core"] = never
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := s.chain.Restart(ctx, "core"); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.chain.Restart(ctx, "core-0"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v", err)
 		}
 		s.stop()
 		s.end()
-		if err := s.chain.Restart(t.Context(), "core"); err == nil {
+		if err := s.chain.Restart(t.Context(), "core-0"); err == nil {
 			t.Error("restarted after the end")
 		}
 	})
@@ -415,7 +415,7 @@ func TestAStopEndsARestart(t *testing.T) {
 		a := s.actor("aggregator")
 		a.onTerm = func() { time.AfterFunc(time.Minute, func() { a.end(lifecycle.Exit{}) }) }
 		result := make(chan error, 1)
-		go func() { result <- s.chain.Restart(t.Context(), "aggregator") }()
+		go func() { result <- s.chain.Restart(t.Context(), "aggregator-0") }()
 		s.pass(time.Second)
 		s.happened = nil
 		s.stop()

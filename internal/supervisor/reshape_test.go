@@ -44,6 +44,7 @@ func TestAReplicaJoinsAndAnotherRetiresWhileAllIsReady(t *testing.T) {
 		if of := now.Of("core"); len(of) != 1 || of[0].State != lifecycle.Ready {
 			t.Errorf("%+v", of)
 		}
+		s.script["core-1"] = func(a *actor) { a.sink.Reached(tier.Ready) }
 		crash(s.actor("core-1"))
 		synctest.Wait()
 		s.wantPhase(lifecycle.PhaseDegraded) // now it counts
