@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -104,7 +105,7 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	header := "REPLICA\tPID\tSTAGE\tRESTARTS\tAGE\tRSS"
 	if wide {
-		header += "\tADDRESS\tLAST EXIT"
+		header += "\tYIELDS BY\tMEMORY LIMIT\tADDRESS\tLAST EXIT"
 	}
 	fmt.Fprintln(t, header)
 	for _, tier := range s.Tiers {
@@ -129,9 +130,16 @@ func row(r control.Replica, wide bool) string {
 	}
 	s := fmt.Sprintf("%s\t%d\t%s\t%d\t%s\t%d MiB", r.Name, r.PID, r.Stage, r.Restarts, age, r.RSSBytes>>20)
 	if wide {
-		s += "\t" + r.Address + "\t" + lastExit(r.LastExit)
+		s += "\t" + cmp.Or(r.CPU, "-") + "\t" + memoryLimit(r) + "\t" + r.Address + "\t" + lastExit(r.LastExit)
 	}
 	return s
+}
+
+func memoryLimit(r control.Replica) string {
+	if r.MemoryLimitBytes == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d MiB by %s", r.MemoryLimitBytes>>20, r.MemoryLimitBy)
 }
 
 func lastExit(e *control.Exit) string {

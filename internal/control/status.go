@@ -62,6 +62,13 @@ type Replica struct {
 	StartedAt *time.Time `json:"startedAt,omitempty"`
 	// RSSBytes is the resident memory, shared pages included.
 	RSSBytes int64 `json:"rssBytes"`
+	// CPU is by what means the process leaves the CPU to the others: cgroup or nice. It is
+	// empty for one that does not, and where the host has no means.
+	CPU string `json:"cpu,omitempty"`
+	// MemoryLimitBytes is at which size the process is killed, if it has a limit.
+	MemoryLimitBytes int64 `json:"memoryLimitBytes,omitempty"`
+	// MemoryLimitBy is who sees to that: supervisor, or cgroup and supervisor.
+	MemoryLimitBy string `json:"memoryLimitBy,omitempty"`
 	// LastExit is how the process before this one ended.
 	LastExit *Exit `json:"lastExit,omitempty"`
 	// Address is the host:port of the replica's hop listener.

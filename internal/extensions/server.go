@@ -64,5 +64,8 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 
 	prepared := server.GenericAPIServer.PrepareRun()
 	crds := newRegistered(server.Informers.Apiextensions().V1().CustomResourceDefinitions())
+	if err := (&burst{tell: p.Handshake.Burst}).follow(crds.informer); err != nil {
+		return fmt.Errorf("cannot follow CRDs: %w", err)
+	}
 	return serving.Serve(ctx, p, server.GenericAPIServer, peers, crds, prepared.RunWithContext)
 }

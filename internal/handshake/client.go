@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type Client struct {
 	onChange func()
 
 	discovery bool // whether announcements are to bring the discovery document
+	bursts    bool // whether State.Burst is kept
 }
 
 // State is what a Client knows at one moment. It is a value: what it points to
@@ -63,6 +65,9 @@ type State struct {
 	// Routes is what the process serves, or served last; nil before the first
 	// time. They outlive the process on purpose: its groups do not vanish.
 	Routes *handshakev1.RoutesResponse
+	// Burst tells whether the process has work that can wait for others'; see
+	// Client.WithBursts.
+	Burst bool
 	// Refused says why the process must not be worked with, if so.
 	Refused error
 }
@@ -95,6 +100,9 @@ func (c *Client) OnLost(f func()) { c.onLost = append(c.onLost, f) }
 // process knows how to. It is to be called before Run.
 func (c *Client) WithDiscovery() { c.discovery = true }
 
+// WithBursts has State.Burst be kept. It is to be called before Run.
+func (c *Client) WithBursts() { c.bursts = true }
+
 // Run watches until ctx ends, then closes the connection.
 func (c *Client) Run(ctx context.Context) {
 	defer c.conn.Close()
@@ -125,14 +133,23 @@ func (c *Client) watch(ctx context.Context) error {
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	for _, stage := range tier.Stages {
-		group.Go(func() error { return c.watchStage(ctx, stage) })
+		group.Go(func() error {
+			return c.watchService(ctx, string(stage), func(s *State, now bool) {
+				s.Reached = maps.Clone(s.Reached)
+				s.Reached[stage] = now
+			})
+		})
+	}
+	if c.bursts {
+		group.Go(func() error { return c.watchService(ctx, burst, func(s *State, now bool) { s.Burst = now }) })
 	}
 	group.Go(func() error { return c.watchRoutes(ctx, d.GetIncarnation()) })
 	return group.Wait()
 }
 
-func (c *Client) watchStage(ctx context.Context, stage tier.Stage) error {
-	stream, err := healthv1.NewHealthClient(c.conn).Watch(ctx, &healthv1.HealthCheckRequest{Service: string(stage)})
+// watchService has learn called with every news of a service of package health.
+func (c *Client) watchService(ctx context.Context, name string, learn func(s *State, serving bool)) error {
+	stream, err := healthv1.NewHealthClient(c.conn).Watch(ctx, &healthv1.HealthCheckRequest{Service: name})
 	if err != nil {
 		return err
 	}
@@ -141,14 +158,7 @@ func (c *Client) watchStage(ctx context.Context, stage tier.Stage) error {
 		if err != nil {
 			return err
 		}
-		c.update(func(s *State) {
-			reached := map[tier.Stage]bool{}
-			for k, v := range s.Reached {
-				reached[k] = v
-			}
-			reached[stage] = r.GetStatus() == healthv1.HealthCheckResponse_SERVING
-			s.Reached = reached
-		})
+		c.update(func(s *State) { learn(s, r.GetStatus() == healthv1.HealthCheckResponse_SERVING) })
 	}
 }
 
@@ -185,7 +195,7 @@ func (c *Client) lose() bool {
 	c.mu.Lock()
 	was := c.state.Connected
 	c.mu.Unlock()
-	c.update(func(s *State) { s.Connected, s.Reached, s.Refused = false, nil, nil })
+	c.update(func(s *State) { s.Connected, s.Reached, s.Burst, s.Refused = false, nil, false, nil })
 	if was {
 		for _, f := range c.onLost {
 			f()

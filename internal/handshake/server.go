@@ -21,6 +21,9 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
+// burst is the service of package health that tells of bursts; no stage is called so.
+const burst = "burst"
+
 // Server is a process' end of the handshake. It may be told things from any
 // goroutine and passes them on at once.
 type Server struct {
@@ -80,6 +83,15 @@ func (s *Server) Reach(stage tier.Stage) {
 // Leave reports that the process is no longer at stage, which can only be Ready.
 func (s *Server) Leave(stage tier.Stage) {
 	s.health.SetServingStatus(string(stage), healthv1.HealthCheckResponse_NOT_SERVING)
+}
+
+// Burst reports whether the process has a burst of work that can wait for others'.
+func (s *Server) Burst(on bool) {
+	now := healthv1.HealthCheckResponse_NOT_SERVING
+	if on {
+		now = healthv1.HealthCheckResponse_SERVING
+	}
+	s.health.SetServingStatus(burst, now)
 }
 
 // SetDiscovery says how the process' aggregated discovery document is had.

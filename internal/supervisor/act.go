@@ -144,6 +144,22 @@ func (s *sink) Full(size string) {
 	})
 }
 
+func (s *sink) Burst(on bool) {
+	s.post(func() {
+		if p, ok := s.member.process.(interface{ Yield(bool) }); ok {
+			p.Yield(on)
+			s.chain.say("%s: %s", s.member.name(), burstLine(on))
+		}
+	})
+}
+
+func burstLine(on bool) string {
+	if on {
+		return "many CRDs change: it leaves the CPU to the other tiers"
+	}
+	return "no more CRDs change: it has as much of the CPU as the other tiers"
+}
+
 func (s *sink) Alive() {
 	s.event(func(m *lifecycle.Machine) []lifecycle.Action { return m.Alive(time.Now()) })
 }

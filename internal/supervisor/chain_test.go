@@ -446,3 +446,23 @@ func TestEtcdIsRestartedWhileTheTiersDrain(t *testing.T) {
 		s.wantState(Etcd, lifecycle.Stopped)
 	})
 }
+
+func TestAProcessLeavesTheCPUToOthersDuringItsBursts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t).run()
+		s.happened = nil
+		before := s.actor("extensions")
+		before.sink.Burst(true)
+		before.sink.Burst(false)
+		synctest.Wait()
+		s.wantHappened("extensions yields: true", "extensions yields: false")
+		s.wantSaid("extensions-0: many CRDs change")
+		crash(before)
+		synctest.Wait()
+		before.sink.Burst(true) // news of a process that is gone
+		s.pass(time.Second)
+		s.wantHappened("extensions exits", "extensions starts")
+		s.stop()
+		s.end()
+	})
+}

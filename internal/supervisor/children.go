@@ -75,7 +75,7 @@ func (s *setup) replica(row row, p *place) (*member, error) {
 		Env:   child.WithAttributes(s.environ, "triptych.tier="+row.name+",triptych.replica="+m.replica),
 		Files: s.sockets.files(name, p), Log: s.log(row.name, m.replica),
 	}
-	m.launch = forked(s.forker, spec, s.connections()...)
+	m.launch = s.confined(name, m.replica, spec)
 	m.observe = observe.Tier(name, p.handshake.address.String(), cfg)
 	return m, nil
 }

@@ -15,6 +15,7 @@ import (
 	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/child"
+	"triptych.dev/triptych/internal/supervisor/confine"
 	"triptych.dev/triptych/internal/supervisor/options"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
@@ -41,6 +42,7 @@ type setup struct {
 	url         string
 	etcdAddress string // empty with an etcd of the user's
 	forker      *child.Forker
+	host        *confine.Host
 	logs        map[string]*child.Log
 	auditLog    *auditlog.Log // nil if there is none
 	sshKey      string        // made by us; empty without SSH, and with a key of the user's
@@ -65,6 +67,7 @@ func prepare(o *options.Options, e Environment) (*setup, error) {
 			return nil, err
 		}
 	}
+	s.host = confine.NewHost()
 	s.forker = child.NewForker()
 	s.undo = append(s.undo, s.forker.Close)
 	return s, nil

@@ -63,6 +63,9 @@ func (a *actor) Signal(sig syscall.Signal) {
 	a.onTerm()
 }
 
+// Yield is what only a process that can leave the CPU to others has.
+func (a *actor) Yield(on bool) { a.stage.note("%s yields: %v", a.name, on) }
+
 func (a *actor) end(e lifecycle.Exit) {
 	a.once.Do(func() {
 		e.Time = time.Now()

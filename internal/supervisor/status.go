@@ -40,6 +40,7 @@ func (v *Supervisor) tierStatus(ctx context.Context, name tier.Name, now Snapsho
 		stay[at.Replica] = true
 		r := replicaStatus(now.Children[at.Replica].View)
 		r.Name, r.Address = at.Replica, at.Hop
+		v.setup.tellLimits(&r)
 		if name == tier.Core {
 			r.Tunnels = v.setup.tunnels(ctx, now.Children[at.Replica].View, at.Handshake)
 		}
@@ -49,6 +50,7 @@ func (v *Supervisor) tierStatus(ctx context.Context, name tier.Name, now Snapsho
 		if is := now.Children[other]; is.Tier == t.Name && !stay[other] {
 			r := replicaStatus(is.View)
 			r.Name = other
+			v.setup.tellLimits(&r)
 			t.Replicas = append(t.Replicas, r)
 		}
 	}

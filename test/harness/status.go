@@ -29,14 +29,17 @@ type TierStatus struct {
 
 // ReplicaStatus is one process of a tier.
 type ReplicaStatus struct {
-	PID       int             `json:"pid"`
-	Stage     string          `json:"stage"`
-	Restarts  int             `json:"restarts"`
-	StartedAt time.Time       `json:"startedAt"`
-	RSSBytes  int64           `json:"rssBytes"`
-	LastExit  json.RawMessage `json:"lastExit"`
-	Address   string          `json:"address"`
-	Tunnels   *TunnelsStatus  `json:"tunnels"`
+	PID       int       `json:"pid"`
+	Stage     string    `json:"stage"`
+	Restarts  int       `json:"restarts"`
+	StartedAt time.Time `json:"startedAt"`
+	RSSBytes  int64     `json:"rssBytes"`
+	CPU       string    `json:"cpu"`
+	// MemoryLimitBy is empty without a limit.
+	MemoryLimitBy string          `json:"memoryLimitBy"`
+	LastExit      json.RawMessage `json:"lastExit"`
+	Address       string          `json:"address"`
+	Tunnels       *TunnelsStatus  `json:"tunnels"`
 }
 
 // TunnelsStatus is how core's SSH tunnels stand.

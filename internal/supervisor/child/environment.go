@@ -1,6 +1,7 @@
 package child
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,17 @@ func WithAttributes(env []string, attributes string) []string {
 		out = append(out, line)
 	}
 	return append(out, resourceAttributes+strings.Join(append(all, attributes), ","))
+}
+
+// WithMemoryLimit returns env with what has a Go program collect its garbage more often before it
+// reaches limit, in bytes, unless the user has set that. 0 is no limit.
+func WithMemoryLimit(env []string, limit int64) []string {
+	set := slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMEMLIMIT=") })
+	if limit == 0 || set {
+		return env
+	}
+	// The rest is for what the runtime does not count.
+	return append(slices.Clone(env), fmt.Sprintf("GOMEMLIMIT=%d", limit/10*9))
 }
 
 // passedPrefixes pass whole families: KUBE_FEATURE_... and the like.

@@ -47,6 +47,7 @@ func (r *record) Rejected(reason string)                    { r.add("rejected: %
 func (r *record) Full(size string)                          { r.add("full: %s", size) }
 func (r *record) Alive()                                    { r.add("alive") }
 func (r *record) Silent()                                   { r.add("silent") }
+func (r *record) Burst(on bool)                             { r.add("burst %v", on) }
 
 func (r *record) all() []string {
 	r.mu.Lock()
@@ -168,6 +169,10 @@ func TestStagesAndReadinessAreReported(t *testing.T) {
 		r.await(t, "reached "+string(stage), 1)
 	}
 	server.Leave(tier.Ready)
+	server.Burst(true)
+	r.await(t, "burst true", 1)
+	server.Burst(false)
+	r.await(t, "burst false", 1)
 	r.await(t, "lost", 1)
 	server.Reach(tier.Ready)
 	r.await(t, "reached ready", 2)

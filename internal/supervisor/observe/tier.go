@@ -27,6 +27,8 @@ type Sink interface {
 	// Full says that etcd takes no more writes, and how large it is, or empty that
 	// it takes them again.
 	Full(size string)
+	// Burst says whether the process has a burst of work that can wait for others'.
+	Burst(on bool)
 	// Alive and Silent say whether the process answered a health check in time.
 	Alive()
 	Silent()
@@ -42,6 +44,7 @@ func Tier(name tier.Name, address string, cfg *tls.Config) func(ctx context.Cont
 			sink.Rejected(err.Error())
 			return
 		}
+		client.WithBursts()
 		var wait sync.WaitGroup
 		wait.Go(func() { client.Run(ctx) })
 		wait.Go(func() { pulse(ctx, address, cfg, sink) })
@@ -72,12 +75,17 @@ type follower struct {
 	sink      Sink
 	described bool
 	ready     bool
+	burst     bool
 }
 
 func (f *follower) see(now handshake.State) {
 	if !f.described {
 		f.described = true
 		describe(f.name, now, f.sink)
+	}
+	if f.burst != now.Burst {
+		f.burst = now.Burst
+		f.sink.Burst(now.Burst)
 	}
 	for _, stage := range tier.Stages {
 		if now.Reached[stage] && (stage != tier.Ready || !f.ready) {

@@ -47,6 +47,8 @@ type File struct {
 	Flags map[string]values `json:"flags,omitempty"`
 	// TierFlags are the same for one tier each, by its name.
 	TierFlags map[tier.Name]map[string]values `json:"tierFlags,omitempty"`
+	// MemoryLimits are quantities by the names of tiers.
+	MemoryLimits map[tier.Name]string `json:"memoryLimits,omitempty"`
 }
 
 // values are the values of one flag.
@@ -147,6 +149,7 @@ func (f *File) own(set func(string, []string) error) error {
 		one("without-aggregator", boolean(f.WithoutAggregator)),
 		one("bin-dir", f.BinDir),
 		set("replicas", asFlag(f.Replicas)),
+		set("memory-limit", pairs(f.MemoryLimits)),
 	)
 }
 

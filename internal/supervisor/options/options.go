@@ -50,6 +50,8 @@ type Options struct {
 	TierFlags *TierFlags
 	// Replicas is how many processes each tier has.
 	Replicas *Replicas
+	// MemoryLimits are what a process of a tier may take.
+	MemoryLimits MemoryLimits
 
 	flags *pflag.FlagSet
 }
@@ -64,6 +66,7 @@ func New() *Options {
 		Forwarded:           &Forwarded{},
 		TierFlags:           &TierFlags{},
 		Replicas:            &Replicas{},
+		MemoryLimits:        MemoryLimits{},
 	}
 }
 
@@ -86,6 +89,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.Var(o.Replicas, "replicas", "processes of a tier, such as core=3; one each by default; see supervisor scale")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
 	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; repeatable")
+	fs.Var(o.MemoryLimits, "memory-limit", "memory at which a process of the tier is killed, such as extensions=512Mi; repeatable")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
 	o.Forwarded.addFlags(fs)
 	o.flags = fs
@@ -129,6 +133,7 @@ func (o *Options) validate() error {
 		o.Forwarded.check(),
 		o.checkTierFlags(),
 		o.checkReplicas(),
+		o.checkMemoryLimits(),
 	)
 }
 

@@ -1,0 +1,36 @@
+package supervisor
+
+import (
+	"triptych.dev/triptych/internal/control"
+	"triptych.dev/triptych/internal/supervisor/child"
+	"triptych.dev/triptych/internal/supervisor/confine"
+	"triptych.dev/triptych/internal/tier"
+)
+
+// meekTier is the tier that leaves the CPU to the others while many CRDs change: that is work
+// for seconds or minutes, and nobody but their authors need wait for it.
+const meekTier = tier.Extensions
+
+// confined returns how processes of spec are started, each within what its tier may take.
+func (s *setup) confined(name tier.Name, replica string, spec child.Spec) launch {
+	limits := confine.Limits{Yields: name == meekTier, Memory: s.options.MemoryLimits[name]}
+	spec.Env = child.WithMemoryLimit(spec.Env, limits.Memory)
+	return func() (running, error) {
+		box := s.host.Box(replica, limits)
+		p, err := forked(s.forker, spec, s.connections()...)()
+		if err != nil {
+			box.Close()
+			return nil, err
+		}
+		return box.Hold(p), nil
+	}
+}
+
+// tellLimits writes into r what holds its process.
+func (s *setup) tellLimits(r *control.Replica) {
+	if r.PID == 0 {
+		return
+	}
+	now := s.host.InForce(r.Name)
+	r.CPU, r.MemoryLimitBytes, r.MemoryLimitBy = now.CPU, now.Memory, now.MemoryBy
+}
