@@ -89,7 +89,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.Var(o.Replicas, "replicas", "processes of a tier, such as core=3; one each by default; see supervisor scale")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
 	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; repeatable")
-	fs.Var(o.MemoryLimits, "memory-limit", "memory at which a process of the tier is killed, such as extensions=512Mi; repeatable")
+	fs.Var(o.MemoryLimits, "memory-limit", "memory at which a process of a tier is killed, such as extensions=512Mi")
 	fs.StringVar(&o.ConfigFile, "config", o.ConfigFile, "file with these settings; flags win over it")
 	o.Forwarded.addFlags(fs)
 	o.flags = fs
