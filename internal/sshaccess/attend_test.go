@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,7 @@ func (b *buffered) Close() error {
 }
 
 // pipe returns both ends of a connection that is logged in.
-func pipe(t *testing.T) (*ssh.Client, *ssh.ServerConn, <-chan *ssh.Request) {
+func pipe(t *testing.T) (*Client, *ssh.ServerConn, <-chan *ssh.Request) {
 	t.Helper()
 	key, _ := newKey(t)
 	signer, err := ssh.NewSignerFromKey(key)
@@ -75,19 +76,19 @@ func pipe(t *testing.T) (*ssh.Client, *ssh.ServerConn, <-chan *ssh.Request) {
 			panic("no channel was asked for")
 		}
 	}()
-	c, channels, requests, err := ssh.NewClientConn(here, "node:22", &ssh.ClientConfig{User: "ops", HostKeyCallback: ssh.FixedHostKey(signer.PublicKey())})
+	client, err := NewClient(here, "node:22", &ssh.ClientConfig{User: "ops", HostKeyCallback: ssh.FixedHostKey(signer.PublicKey())})
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := <-served
-	return ssh.NewClient(c, channels, requests), server.conn, server.requests
+	return client, server.conn, server.requests
 }
 
 func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server, requests := pipe(t)
 		began := time.Now()
-		err := Attend(context.Background(), client)
+		err := client.Attend(context.Background())
 		if took := time.Since(began); err == nil || !strings.Contains(err.Error(), "does not answer") || took != keepaliveEvery+keepaliveAnswer {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -100,21 +101,42 @@ func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
 func TestAServerThatRefusesKeepalivesIsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server, requests := pipe(t)
-		asked := 0
+		asked := atomic.Int64{}
 		go func() {
 			for r := range requests {
-				asked++
+				asked.Add(1)
 				_ = r.Reply(false, nil)
 			}
 		}()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		if err := Attend(ctx, client); err != context.DeadlineExceeded {
+		if err := client.Attend(ctx); err != context.DeadlineExceeded {
 			t.Error(err)
 		}
 		server.Close()
-		if want := int(time.Hour / keepaliveEvery); asked < want-1 || asked > want {
-			t.Errorf("asked %d times in an hour", asked)
+		if n, want := asked.Load(), int64(time.Hour/keepaliveEvery); n < want-1 || n > want {
+			t.Errorf("asked %d times in an hour", n)
+		}
+	})
+}
+
+// What it sends may be more than the way to here holds: its answers are behind that.
+func TestAServerThatIsBusySendingIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server, requests := pipe(t)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil {
+				_, _, _ = server.SendRequest("no-answer-wanted", false, nil)
+				time.Sleep(keepaliveAnswer / 2)
+			}
+		}()
+		if err := client.Attend(ctx); err != context.DeadlineExceeded {
+			t.Error(err)
+		}
+		server.Close()
+		for range requests {
 		}
 	})
 }

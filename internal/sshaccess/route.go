@@ -28,7 +28,7 @@ type Route struct {
 	slots  chan struct{}
 
 	mu     sync.Mutex
-	jump   *ssh.Client // nil: not connected
+	jump   *Client // nil: not connected
 	failed time.Time
 	why    error
 }
@@ -39,7 +39,7 @@ func NewRoute(a *Access) *Route {
 }
 
 // Connect logs in to the node at host.
-func (r *Route) Connect(ctx context.Context, host string) (*ssh.Client, error) {
+func (r *Route) Connect(ctx context.Context, host string) (*Client, error) {
 	address := r.access.Address(host)
 	// First, because without a known host key nothing has to be sent.
 	config, err := r.access.Login(r.access.User, address)
@@ -72,7 +72,7 @@ func (r *Route) dial(ctx context.Context, address string) (net.Conn, error) {
 
 // login waits for its turn, which does not count: it may be long where many nodes
 // come at once.
-func (r *Route) login(ctx context.Context, conn net.Conn, address string, config *ssh.ClientConfig) (*ssh.Client, error) {
+func (r *Route) login(ctx context.Context, conn net.Conn, address string, config *ssh.ClientConfig) (*Client, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
@@ -85,9 +85,8 @@ func (r *Route) login(ctx context.Context, conn net.Conn, address string, config
 	// Connections through a bastion have no deadlines.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	c, channels, requests, err := ssh.NewClientConn(conn, address, config)
+	client, err := NewClient(conn, address, config)
 	if err != nil {
-		conn.Close()
 		if ctx.Err() != nil {
 			err = fmt.Errorf("no answer within %v", loginTimeout)
 		}
@@ -96,7 +95,7 @@ func (r *Route) login(ctx context.Context, conn net.Conn, address string, config
 		}
 		return nil, fmt.Errorf("cannot log in to %s: %w", address, err)
 	}
-	return ssh.NewClient(c, channels, requests), nil
+	return client, nil
 }
 
 // RefusedError is that our key is not let in.
@@ -107,7 +106,7 @@ func (e *RefusedError) Error() string {
 }
 
 // Bastion returns the connection to the bastion, a new one if the last has ended.
-func (r *Route) Bastion(ctx context.Context) (*ssh.Client, error) {
+func (r *Route) Bastion(ctx context.Context) (*Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.jump != nil {
@@ -123,7 +122,7 @@ func (r *Route) Bastion(ctx context.Context) (*ssh.Client, error) {
 	}
 	r.jump = jump
 	go func() {
-		_ = Attend(context.Background(), jump)
+		_ = jump.Attend(context.Background())
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.jump == jump {
@@ -133,7 +132,7 @@ func (r *Route) Bastion(ctx context.Context) (*ssh.Client, error) {
 	return jump, nil
 }
 
-func (r *Route) connectBastion(ctx context.Context) (*ssh.Client, error) {
+func (r *Route) connectBastion(ctx context.Context) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	user, address, err := r.access.BastionAddress()

@@ -56,7 +56,7 @@ func (k *Keeper) DialContext(ctx context.Context, network, address string) (net.
 func (k *Keeper) dial(ctx context.Context, host, address string) (net.Conn, string, error) {
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var spent []*ssh.Client
+	var spent []*sshaccess.Client
 	for {
 		client, err := k.await(soon, host, spent)
 		if err != nil && len(spent) > 0 {
@@ -82,13 +82,13 @@ func (k *Keeper) dial(ctx context.Context, host, address string) (net.Conn, stri
 // dialThrough dials by one connection and gives up when there is neither an answer nor
 // another sign of life. To close the connection is left to its tunnel, which has more
 // patience: others use it.
-func dialThrough(ctx context.Context, client *ssh.Client, address string) (net.Conn, error) {
+func dialThrough(ctx context.Context, client *sshaccess.Client, address string) (net.Conn, error) {
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	doubt := time.AfterFunc(patience-answer, func() {
 		soon, cancel := context.WithTimeout(ctx, answer)
 		defer cancel()
-		if sshaccess.Ask(soon, client) != nil {
+		if client.Ask(soon) != nil {
 			giveUp()
 		}
 	})
@@ -105,10 +105,10 @@ func (k *Keeper) Await(ctx context.Context, host string) error {
 	}
 	soon, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var spent []*ssh.Client
+	var spent []*sshaccess.Client
 	for {
 		client, err := k.await(soon, strings.ToLower(host), spent)
-		if err != nil || host == "" || sshaccess.Ask(soon, client) == nil {
+		if err != nil || host == "" || client.Ask(soon) == nil {
 			return err
 		}
 		spent = append(spent, client)
@@ -117,7 +117,7 @@ func (k *Keeper) Await(ctx context.Context, host string) error {
 
 // await returns a connection from which host can be reached, as soon as there is one
 // that is not spent.
-func (k *Keeper) await(ctx context.Context, host string, spent []*ssh.Client) (*ssh.Client, error) {
+func (k *Keeper) await(ctx context.Context, host string, spent []*sshaccess.Client) (*sshaccess.Client, error) {
 	for {
 		changed := k.news.next()
 		now := k.index.Load()
@@ -164,7 +164,7 @@ func believed(claim []*tunnel, host string) []*tunnel {
 }
 
 // anyUp returns a connection that is not spent, or nil.
-func anyUp(tunnels []*tunnel, spent []*ssh.Client) *ssh.Client {
+func anyUp(tunnels []*tunnel, spent []*sshaccess.Client) *sshaccess.Client {
 	if len(tunnels) == 0 {
 		return nil
 	}

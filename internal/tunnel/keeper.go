@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/ssh"
+	"triptych.dev/triptych/internal/sshaccess"
 )
 
 // Node is where a node is reached: its names and addresses, the preferred first.
@@ -23,7 +23,7 @@ type Node struct {
 }
 
 // Connect logs in to one address of a node.
-type Connect func(ctx context.Context, host string) (*ssh.Client, error)
+type Connect func(ctx context.Context, host string) (*sshaccess.Client, error)
 
 // Keeper has the tunnels. Its methods may be called from several goroutines.
 type Keeper struct {

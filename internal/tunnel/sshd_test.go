@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
+
+	"triptych.dev/triptych/internal/sshaccess"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -167,7 +169,7 @@ type fleet struct {
 	by map[string]*sshd
 }
 
-func (f *fleet) connect(ctx context.Context, host string) (*ssh.Client, error) {
+func (f *fleet) connect(ctx context.Context, host string) (*sshaccess.Client, error) {
 	f.mu.Lock()
 	s := f.by[host]
 	f.mu.Unlock()
@@ -183,13 +185,9 @@ func (f *fleet) connect(ctx context.Context, host string) (*ssh.Client, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	c, channels, requests, err := ssh.NewClientConn(conn, address, &ssh.ClientConfig{
+	return sshaccess.NewClient(conn, address, &ssh.ClientConfig{
 		User: "test", HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: time.Second,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return ssh.NewClient(c, channels, requests), nil
 }
 
 // keep starts a Keeper that the test ends.

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/crypto/ssh"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
 
@@ -51,9 +50,9 @@ type tunnel struct {
 	mu        sync.Mutex
 	addresses []string
 	state     State
-	client    *ssh.Client // nil unless up
-	at        string      // the address of client, or of the last one
-	why       error       // down
+	client    *sshaccess.Client // nil unless up
+	at        string            // the address of client, or of the last one
+	why       error             // down
 }
 
 func newTunnel(node Node, connect Connect, tell func(), end context.CancelFunc) *tunnel {
@@ -73,7 +72,7 @@ func (t *tunnel) run(ctx context.Context) {
 		if err == nil {
 			began = time.Now()
 			t.become(Up, client, at, nil)
-			err = sshaccess.Attend(ctx, client)
+			err = client.Attend(ctx)
 			if time.Since(began) > settled {
 				backoff = pauses()
 			}
@@ -89,7 +88,7 @@ func (t *tunnel) run(ctx context.Context) {
 
 // open logs in at the first address that lets us, beginning with the one that did
 // last.
-func (t *tunnel) open(ctx context.Context) (*ssh.Client, string, error) {
+func (t *tunnel) open(ctx context.Context) (*sshaccess.Client, string, error) {
 	t.mu.Lock()
 	addresses, last := slices.Clone(t.addresses), t.at
 	t.mu.Unlock()
@@ -107,7 +106,7 @@ func (t *tunnel) open(ctx context.Context) (*ssh.Client, string, error) {
 	return nil, last, errors.Join(errs...)
 }
 
-func (t *tunnel) become(state State, client *ssh.Client, at string, why error) {
+func (t *tunnel) become(state State, client *sshaccess.Client, at string, why error) {
 	t.mu.Lock()
 	before := t.state
 	t.state, t.client, t.at, t.why = state, client, at, why
@@ -180,7 +179,7 @@ func (t *tunnel) move(addresses []string) {
 }
 
 // up returns the connection, nil if there is none.
-func (t *tunnel) up() *ssh.Client {
+func (t *tunnel) up() *sshaccess.Client {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.client
