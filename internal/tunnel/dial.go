@@ -42,7 +42,7 @@ func (k *Keeper) DialContext(ctx context.Context, network, address string) (net.
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	began := time.Now()
-	conn, reason, err := k.dial(ctx, strings.ToLower(host), address)
+	conn, reason, err := k.dial(ctx, canonical(host), address)
 	if err != nil {
 		dialErrors.WithLabelValues(reason).Inc()
 		return nil, err
@@ -107,7 +107,7 @@ func (k *Keeper) Await(ctx context.Context, host string) error {
 	defer cancel()
 	var spent []*sshaccess.Client
 	for {
-		client, err := k.await(soon, strings.ToLower(host), spent)
+		client, err := k.await(soon, canonical(host), spent)
 		if err != nil || host == "" || client.Ask(soon) == nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func believed(claim []*tunnel, host string) []*tunnel {
 	}
 	var proven []*tunnel
 	for _, t := range claim {
-		if strings.EqualFold(t.name, host) || strings.EqualFold(t.last(), host) {
+		if canonical(t.name) == host || canonical(t.last()) == host {
 			proven = append(proven, t)
 		}
 	}

@@ -46,7 +46,7 @@ type Keeper struct {
 // index is the tunnels as dials look for them.
 type index struct {
 	all []*tunnel
-	by  map[string][]*tunnel // host, lower case
+	by  map[string][]*tunnel // canonical host
 }
 
 // New returns a Keeper that knows no nodes yet.
@@ -90,7 +90,7 @@ func (k *Keeper) Sync(nodes []Node) {
 		}
 		next.all = append(next.all, t)
 		for _, address := range node.Addresses {
-			host := strings.ToLower(address)
+			host := canonical(address)
 			if !slices.Contains(next.by[host], t) {
 				next.by[host] = append(next.by[host], t)
 			}
@@ -165,6 +165,15 @@ func (n *news) tell() {
 		close(n.ch)
 		n.ch = nil
 	}
+}
+
+// canonical returns how a host is looked up. An IP address can be written in many
+// ways, of which a node must not claim one that another does not use.
+func canonical(host string) string {
+	if ip := net.ParseIP(host); ip != nil {
+		return ip.String()
+	}
+	return strings.ToLower(host)
 }
 
 // IsLoopback tells of a host:port that is this machine's own wherever one asks.

@@ -176,12 +176,18 @@ func TestAServerThatHangsKeepsNobodyFromAnother(t *testing.T) {
 func TestANodeDrawsNothingToItThatIsForAnother(t *testing.T) {
 	t.Parallel()
 	f, nodes := hosts(t, 2)
-	liar := Node{Name: "n1", Addresses: []string{"10.0.0.1", "10.0.0.2", "n2.example", "n2"}}
-	k := keep(t, f, liar, nodes[1])
-	eventually(t, "two tunnels", func() bool { return k.States()[Up] == 2 })
+	liar := Node{Name: "n1", Addresses: []string{"10.0.0.1", "10.0.0.2", "n2.example", "n2", "fd00::3"}}
+	f.by["fd00:0::3"] = startSSHD(t, "n3")
+	k := keep(t, f, liar, nodes[1], Node{Name: "n3", Addresses: []string{"fd00:0::3"}})
+	eventually(t, "three tunnels", func() bool { return k.States()[Up] == 3 })
 	for range 20 {
 		if said, err := through(t, k, "10.0.0.2:10250"); err != nil || said != "n2 10.0.0.2:10250" {
 			t.Fatalf("%q, %v", said, err)
+		}
+	}
+	for _, address := range []string{"[fd00::3]:10250", "[FD00:0::0:3]:10250"} {
+		if said, err := through(t, k, address); err != nil || !strings.HasPrefix(said, "n3 ") {
+			t.Errorf("%s: %q, %v", address, said, err)
 		}
 	}
 	// Nobody was reached by this name.
@@ -190,7 +196,7 @@ func TestANodeDrawsNothingToItThatIsForAnother(t *testing.T) {
 	}
 	// The node's absence is no reason to believe another.
 	f.by["10.0.0.2"].stop()
-	eventually(t, "one tunnel", func() bool { return k.States()[Up] == 1 })
+	eventually(t, "two tunnels", func() bool { return k.States()[Up] == 2 })
 	if said, err := through(t, k, "10.0.0.2:10250"); !isUnavailable(err) {
 		t.Errorf("%q, %v", said, err)
 	}
