@@ -126,15 +126,17 @@ func TestAServerThatIsBusySendingIsAlive(t *testing.T) {
 		client, server, requests := pipe(t)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 		defer cancel()
-		go func() {
+		var sending sync.WaitGroup
+		sending.Go(func() {
 			for ctx.Err() == nil {
 				_, _, _ = server.SendRequest("no-answer-wanted", false, nil)
 				time.Sleep(keepaliveAnswer / 2)
 			}
-		}()
+		})
 		if err := client.Attend(ctx); err != context.DeadlineExceeded {
 			t.Error(err)
 		}
+		sending.Wait()
 		server.Close()
 		for range requests {
 		}
