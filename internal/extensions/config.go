@@ -23,7 +23,7 @@ import (
 
 // newConfig takes the options to the configuration of upstream's server, and says
 // how current the rights of users are.
-func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed, error) {
+func newConfig(p *process.Process, o *Options, caps *capped) (*apiserver.Config, *rights.Feed, error) {
 	metricsfeatures.ApplyFeatureGates(utilfeature.DefaultFeatureGate)
 	o.Metrics.Apply()
 	addCodec(o)
@@ -64,6 +64,7 @@ func newConfig(p *process.Process, o *Options) (*apiserver.Config, *rights.Feed,
 	if err := o.Admission.ApplyTo(base, whole, resolver, auth); err != nil {
 		return nil, nil, err
 	}
+	c.AdmissionControl = caps.on(c.AdmissionControl)
 	return &apiserver.Config{
 		GenericConfig: &genericapiserver.RecommendedConfig{Config: *c, SharedInformerFactory: base.Informers},
 		ExtraConfig: apiserver.ExtraConfig{

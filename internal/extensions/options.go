@@ -26,6 +26,7 @@ type Options struct {
 	Services      services.Options
 	Rights        *rights.Options
 	Dialer        *dialer.Options
+	Caps          Caps
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -47,11 +48,12 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	o.Services.AddFlags(fs)
 	o.Rights.AddFlags(fs)
 	o.Dialer.AddFlags(fs)
+	o.Caps.AddFlags(fs)
 }
 
 // Validate returns everything that is wrong with the options.
 func (o *Options) Validate() error {
-	return utilerrors.NewAggregate([]error{o.Options.Validate(), o.Authorization.Validate(), o.Admission.Validate(), o.Rights.Validate()})
+	return utilerrors.NewAggregate([]error{o.Options.Validate(), o.Authorization.Validate(), o.Admission.Validate(), o.Rights.Validate(), o.Caps.Validate()})
 }
 
 // NewCommand returns the program of the extensions tier.

@@ -25,7 +25,8 @@ var peers = serving.Peers{
 }
 
 func run(ctx context.Context, p *process.Process, o *Options) error {
-	config, feed, err := newConfig(p, o)
+	caps := newCapped(o.Caps)
+	config, feed, err := newConfig(p, o, caps)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
@@ -64,6 +65,7 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 
 	prepared := server.GenericAPIServer.PrepareRun()
 	crds := newRegistered(server.Informers.Apiextensions().V1().CustomResourceDefinitions())
+	caps.count(crds.lister, crds.informer.HasSynced)
 	if err := (&burst{tell: p.Handshake.Burst}).follow(crds.informer); err != nil {
 		return fmt.Errorf("cannot follow CRDs: %w", err)
 	}

@@ -194,12 +194,17 @@ func TestWithoutCgroupsAProcessIsNiceInAllItsThreads(t *testing.T) {
 	}
 	a := &actor{pid: cmd.Process.Pid, exit: make(chan lifecycle.Exit, 1)}
 	held := newFake(t).host("").Box("extensions-0", Limits{Yields: true}).Hold(a)
-	held.Yield(true)
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", cmd.Process.Pid))
-	if err != nil || len(threads) == 0 {
-		t.Fatalf("threads %q: %v", threads, err)
+	threads := func() []string {
+		all, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", cmd.Process.Pid))
+		return all
 	}
-	for _, thread := range threads {
+	for deadline := time.Now().Add(30 * time.Second); len(threads()) < 3; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it has the threads %q", threads())
+		}
+	}
+	held.Yield(true)
+	for _, thread := range threads() {
 		id, _ := strconv.Atoi(filepath.Base(thread))
 		// The system call answers 20 less the nice value.
 		if got, err := unix.Getpriority(unix.PRIO_PROCESS, id); err != nil || got != 20-nice {
