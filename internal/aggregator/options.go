@@ -35,6 +35,8 @@ type Options struct {
 
 	ProxyClientCertFile, ProxyClientKeyFile string
 	RejectForwardingRedirects               bool
+
+	public *serving.Public
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -99,8 +101,9 @@ func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
 // listen takes over the public socket.
 func (o *Options) listen(p *process.Process) error {
 	var err error
-	if o.SecureServing.Listener, err = p.Wiring.Listen.Public.Open(); err != nil {
-		return fmt.Errorf("cannot open the secure port: %w", err)
+	if o.public, err = serving.OpenPublic(p); err != nil {
+		return err
 	}
+	o.SecureServing.Listener = o.public
 	return nil
 }

@@ -49,7 +49,7 @@ func newRoutes(core, extensions *delegate.Delegate, wasReady func() bool) *route
 }
 
 // chain returns a genericapiserver.Config.BuildHandlerChainFunc.
-func (r *routes) chain(clients authenticator.Request, synced func() bool, feed *rights.Feed) func(http.Handler, *genericapiserver.Config) http.Handler {
+func (r *routes) chain(public *serving.Public, clients authenticator.Request, synced func() bool, feed *rights.Feed) func(http.Handler, *genericapiserver.Config) http.Handler {
 	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
@@ -63,7 +63,7 @@ func (r *routes) chain(clients authenticator.Request, synced func() bool, feed *
 			tier.Core:       serving.WithDelegation(r.core, &here, authentication.VerdictAuthenticator),
 			tier.Extensions: serving.WithDelegation(r.extensions, &here, authentication.VerdictAuthenticator),
 		})
-		return serving.WithIdentity(authentication.WithVerdict(r.router, clients))
+		return public.Tell(serving.WithIdentity(authentication.WithVerdict(r.router, clients)))
 	}
 }
 

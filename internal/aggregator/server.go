@@ -47,11 +47,11 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 		return process.ConfigurationError{Err: err}
 	}
 	routes := newRoutes(core, extensions, p.Informed)
-	config.GenericConfig.BuildHandlerChainFunc = routes.chain(clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed)
+	config.GenericConfig.BuildHandlerChainFunc = routes.chain(o.public, clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed)
 	p.Listen()
 	p.Reach(tier.Configured)
 
-	server, err := construct(ctx, p, config, core, extensions, &routes.described)
+	server, err := construct(ctx, p, o, config, core, extensions, &routes.described)
 	if err != nil {
 		return err
 	}
@@ -75,11 +75,11 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 
 // construct builds the server once core has said which paths it serves: the
 // APIServices to register, OpenAPI and the checks are made from that.
-func construct(ctx context.Context, p *process.Process, config *apiserver.Config, core, extensions *delegate.Delegate, described *atomic.Bool) (*apiserver.APIAggregator, error) {
+func construct(ctx context.Context, p *process.Process, o *Options, config *apiserver.Config, core, extensions *delegate.Delegate, described *atomic.Bool) (*apiserver.APIAggregator, error) {
 	if err := extensions.Await(ctx, tier.Prepared, p.Patience()); err != nil {
 		return nil, err
 	}
-	if err := awaitCore(ctx, core, config); err != nil {
+	if err := awaitCore(ctx, core, config, o.public); err != nil {
 		return nil, err
 	}
 	server, err := config.Complete().NewWithDelegate(core.Target(extensions.Target(nil)))
@@ -97,12 +97,13 @@ func construct(ctx context.Context, p *process.Process, config *apiserver.Config
 }
 
 // awaitCore returns when core is prepared. If that takes long, clients are told.
-func awaitCore(ctx context.Context, core *delegate.Delegate, config *apiserver.Config) error {
+func awaitCore(ctx context.Context, core *delegate.Delegate, config *apiserver.Config, public *serving.Public) error {
 	soon, cancel := context.WithTimeout(ctx, coreIsSoonThere)
 	defer cancel()
 	if core.WaitFor(soon, tier.Prepared) == nil {
 		return nil
 	}
+	public.Open() // whoever else has the port knows no more
 	waiting, err := standIn(config.GenericConfig.SecureServing)
 	if err != nil {
 		return fmt.Errorf("cannot answer on the secure port: %w", err)

@@ -5,7 +5,6 @@ package core
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"strconv"
 
@@ -20,13 +19,14 @@ import (
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
-	"triptych.dev/triptych/internal/wiring"
 )
 
 // Options are all of kube-apiserver's, and how nodes are reached.
 type Options struct {
 	*kubeoptions.ServerRunOptions
 	Dialer *dialer.Options
+
+	public *serving.Public // in direct mode
 }
 
 // NewOptions returns kube-apiserver's defaults.
@@ -59,7 +59,7 @@ func (o *Options) Run(flags *pflag.FlagSet, wiring string) error {
 	if err != nil {
 		return err
 	}
-	completed, err := o.complete(ctx, p.Wiring)
+	completed, err := o.complete(ctx, p)
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
@@ -76,7 +76,8 @@ func (o *Options) common() *serving.Options {
 
 // complete fits upstream's options to a server that is handed its listeners: the
 // public one where core is the head, and else none.
-func (o *Options) complete(ctx context.Context, w *wiring.Wiring) (kubeoptions.CompletedOptions, error) {
+func (o *Options) complete(ctx context.Context, p *process.Process) (kubeoptions.CompletedOptions, error) {
+	w := p.Wiring
 	host, port, err := net.SplitHostPort(w.PublicAddress)
 	if err != nil {
 		return kubeoptions.CompletedOptions{}, err
@@ -88,9 +89,10 @@ func (o *Options) complete(ctx context.Context, w *wiring.Wiring) (kubeoptions.C
 		return kubeoptions.CompletedOptions{}, err
 	}
 	if w.IsHead() {
-		if o.SecureServing.Listener, err = w.Listen.Public.Open(); err != nil {
-			return kubeoptions.CompletedOptions{}, fmt.Errorf("cannot open the secure port: %w", err)
+		if o.public, err = serving.OpenPublic(p); err != nil {
+			return kubeoptions.CompletedOptions{}, err
 		}
+		o.SecureServing.Listener = o.public
 	} else {
 		// Never served with: named so that upstream makes no self-signed pair.
 		o.SecureServing.ServerCert.CertKey.CertFile = w.PKI.Serving.Cert

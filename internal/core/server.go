@@ -37,7 +37,7 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 	defer nodes.Close()
 	routes := newRoutes(extensions, nodes, p.Informed)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
-	direct := &direct{routes: routes}
+	direct := &direct{routes: routes, public: o.public}
 	if p.Wiring.IsHead() {
 		direct.rights = serving.RightsSynced(config.ControlPlane.VersionedInformers)
 		config.ControlPlane.Generic.BuildHandlerChainFunc = direct.chain

@@ -12,27 +12,38 @@ import (
 	"triptych.dev/triptych/internal/identity"
 )
 
-// RegisterRewiring has f called when the supervisor says that replicas came or
-// went; f reads the wiring again and returns when it is in force. It must be called
-// before Serve.
-func (s *Server) RegisterRewiring(f func() error) {
-	handshakev1.RegisterRewiringServer(s.grpc, &rewiring{f: f})
+// RegisterRewiring has rewire called when the supervisor says that replicas came or
+// went: it reads the wiring again and returns when that is in force. leave is called
+// when this replica is to leave its clients to others, and returns when they know. It
+// must be called before Serve.
+func (s *Server) RegisterRewiring(rewire func() error, leave func(context.Context) error) {
+	handshakev1.RegisterRewiringServer(s.grpc, &rewiring{rewire: rewire, leave: leave})
 }
 
 type rewiring struct {
 	handshakev1.UnimplementedRewiringServer
-	f func() error
+	rewire func() error
+	leave  func(context.Context) error
 }
 
 // Rewire implements handshakev1.RewiringServer.
 func (w *rewiring) Rewire(ctx context.Context, _ *handshakev1.RewireRequest) (*handshakev1.RewireResponse, error) {
+	return &handshakev1.RewireResponse{}, bySupervisor(ctx, w.rewire)
+}
+
+// Leave implements handshakev1.RewiringServer.
+func (w *rewiring) Leave(ctx context.Context, _ *handshakev1.LeaveRequest) (*handshakev1.LeaveResponse, error) {
+	return &handshakev1.LeaveResponse{}, bySupervisor(ctx, func() error { return w.leave(ctx) })
+}
+
+func bySupervisor(ctx context.Context, f func() error) error {
 	if caller, err := callerOf(ctx); err != nil || caller != (identity.Peer{Name: identity.Supervisor, Role: identity.Self}) {
-		return nil, status.Errorf(codes.PermissionDenied, "only %s/%s may change the wiring", identity.Supervisor, identity.Self)
+		return status.Errorf(codes.PermissionDenied, "only %s/%s may change the wiring", identity.Supervisor, identity.Self)
 	}
-	if err := w.f(); err != nil {
-		return nil, status.Errorf(codes.Internal, "%v", err)
+	if err := f(); err != nil {
+		return status.Errorf(codes.Internal, "%v", err)
 	}
-	return &handshakev1.RewireResponse{}, nil
+	return nil
 }
 
 // Rewire has the process whose handshake listener is at address read its wiring
@@ -40,6 +51,15 @@ func (w *rewiring) Rewire(ctx context.Context, _ *handshakev1.RewireRequest) (*h
 func Rewire(ctx context.Context, address string, cfg *tls.Config) error {
 	return ask(address, cfg, func(conn *grpc.ClientConn) error {
 		_, err := handshakev1.NewRewiringClient(conn).Rewire(ctx, &handshakev1.RewireRequest{})
+		return err
+	})
+}
+
+// Leave has the process whose handshake listener is at address leave its clients to
+// other replicas, and waits until they know.
+func Leave(ctx context.Context, address string, cfg *tls.Config) error {
+	return ask(address, cfg, func(conn *grpc.ClientConn) error {
+		_, err := handshakev1.NewRewiringClient(conn).Leave(ctx, &handshakev1.LeaveRequest{})
 		return err
 	})
 }

@@ -17,6 +17,8 @@ type neighbours struct {
 	watched  map[tier.Name]*handshake.Replicas
 	replicas map[tier.Name][]wiring.Endpoint // by now; nil is as in Wiring
 	followed []follower
+	onLeave  func(context.Context) error // nil where nobody has to know
+	onReady  func()                      // called once; nil where nobody has to know
 }
 
 type follower struct {
@@ -91,6 +93,40 @@ func (p *Process) rewire() error {
 		one.f(w.Tiers[one.tier])
 	}
 	return nil
+}
+
+// OnLeave has f called when other replicas are to have this one's clients, while it goes
+// on serving; f returns when the clients know.
+func (p *Process) OnLeave(f func(context.Context) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onLeave = f
+}
+
+// OnReady has f called when the process is ready for the first time.
+func (p *Process) OnReady(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.onReady = f
+}
+
+func (p *Process) firstReady() {
+	p.mu.Lock()
+	f := p.onReady
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+func (p *Process) leave(ctx context.Context) error {
+	p.mu.Lock()
+	f := p.onLeave
+	p.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	return f(ctx)
 }
 
 // dialer returns how connections are made to the tier: each to the replica that is

@@ -102,7 +102,7 @@ func (p *Process) newHandshake(settingsHash string) error {
 		Settings:       p.settings,
 		Pid:            int64(os.Getpid()),
 	})
-	p.Handshake.RegisterRewiring(p.rewire)
+	p.Handshake.RegisterRewiring(p.rewire, p.leave)
 	return nil
 }
 
@@ -127,8 +127,8 @@ func (p *Process) Inform() { p.informed.Store(true) }
 
 // Reach reports stage to whoever watches, and to the log.
 func (p *Process) Reach(stage tier.Stage) {
-	if stage == tier.Ready {
-		p.wasReady.Store(true)
+	if stage == tier.Ready && !p.wasReady.Swap(true) {
+		p.firstReady()
 	}
 	p.Handshake.Reach(stage)
 	klog.InfoS("Stage reached", "stage", stage, "after", time.Since(p.born).Round(time.Millisecond))

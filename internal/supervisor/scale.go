@@ -133,11 +133,32 @@ func (v *Supervisor) shrink(ctx context.Context, name tier.Name, p *place) error
 	if err := v.rewire(ctx, gone); err != nil {
 		return err
 	}
+	v.leave(ctx, name, p)
 	if err := v.chain.Retire(ctx, gone); err != nil {
 		return fmt.Errorf("%s was told to stop: %w", gone, err)
 	}
 	v.print.Say("%s: gone", gone)
 	return v.setup.dir.RemoveWiring(gone)
+}
+
+// leaveBudget is more than a head waits for its clients to go to another one.
+const leaveBudget = 15 * time.Second
+
+// leave has a replica send its clients to others before it is told to stop.
+func (v *Supervisor) leave(ctx context.Context, name tier.Name, p *place) {
+	who := replica(name, p.index)
+	if now, _ := v.chain.Snapshot(); !now.Children[who].Stage.AtLeast(tier.Prepared) {
+		return // it has no clients
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveBudget)
+	defer cancel()
+	cfg, err := v.setup.selfTLS(name)
+	if err == nil {
+		err = handshake.Leave(ctx, p.handshake.address.String(), cfg)
+	}
+	if err != nil {
+		v.print.Say("%s: cannot send its clients to others: %v", who, err)
+	}
 }
 
 // rewire has every running process but one know which replicas there are.

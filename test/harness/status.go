@@ -40,6 +40,15 @@ type ReplicaStatus struct {
 	LastExit      json.RawMessage `json:"lastExit"`
 	Address       string          `json:"address"`
 	Tunnels       *TunnelsStatus  `json:"tunnels"`
+	Name      string          `json:"name"`
+	PID       int             `json:"pid"`
+	Stage     string          `json:"stage"`
+	Restarts  int             `json:"restarts"`
+	StartedAt time.Time       `json:"startedAt"`
+	RSSBytes  int64           `json:"rssBytes"`
+	LastExit  json.RawMessage `json:"lastExit"`
+	Address   string          `json:"address"`
+	Tunnels   *TunnelsStatus  `json:"tunnels"`
 }
 
 // TunnelsStatus is how core's SSH tunnels stand.

@@ -881,6 +881,78 @@ func (*RewireResponse) Descriptor() ([]byte, []int) {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{15}
 }
 
+type LeaveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveRequest) Reset() {
+	*x = LeaveRequest{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveRequest) ProtoMessage() {}
+
+func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
+func (*LeaveRequest) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{16}
+}
+
+type LeaveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaveResponse) Reset() {
+	*x = LeaveResponse{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaveResponse) ProtoMessage() {}
+
+func (x *LeaveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaveResponse.ProtoReflect.Descriptor instead.
+func (*LeaveResponse) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{17}
+}
+
 var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescriptor
 
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
@@ -949,7 +1021,9 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\x0fWithdrawRequest\"\x12\n" +
 	"\x10WithdrawResponse\"\x0f\n" +
 	"\rRewireRequest\"\x10\n" +
-	"\x0eRewireResponse2\xf8\x02\n" +
+	"\x0eRewireResponse\"\x0e\n" +
+	"\fLeaveRequest\"\x0f\n" +
+	"\rLeaveResponse2\xf8\x02\n" +
 	"\tHandshake\x12[\n" +
 	"\bDescribe\x12&.triptych.handshake.v1.DescribeRequest\x1a'.triptych.handshake.v1.DescribeResponse\x12W\n" +
 	"\x06Routes\x12$.triptych.handshake.v1.RoutesRequest\x1a%.triptych.handshake.v1.RoutesResponse0\x01\x12^\n" +
@@ -959,9 +1033,10 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\fAuthenticate\x12*.triptych.handshake.v1.AuthenticateRequest\x1a+.triptych.handshake.v1.AuthenticateResponse2i\n" +
 	"\n" +
 	"Withdrawal\x12[\n" +
-	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponse2a\n" +
+	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponse2\xb5\x01\n" +
 	"\bRewiring\x12U\n" +
-	"\x06Rewire\x12$.triptych.handshake.v1.RewireRequest\x1a%.triptych.handshake.v1.RewireResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
+	"\x06Rewire\x12$.triptych.handshake.v1.RewireRequest\x1a%.triptych.handshake.v1.RewireResponse\x12R\n" +
+	"\x05Leave\x12#.triptych.handshake.v1.LeaveRequest\x1a$.triptych.handshake.v1.LeaveResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
 
 var (
 	file_internal_handshake_handshakev1_handshake_proto_rawDescOnce sync.Once
@@ -975,7 +1050,7 @@ func file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP() []byte {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescData
 }
 
-var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*DescribeRequest)(nil),      // 0: triptych.handshake.v1.DescribeRequest
 	(*DescribeResponse)(nil),     // 1: triptych.handshake.v1.DescribeResponse
@@ -993,18 +1068,20 @@ var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
 	(*WithdrawResponse)(nil),     // 13: triptych.handshake.v1.WithdrawResponse
 	(*RewireRequest)(nil),        // 14: triptych.handshake.v1.RewireRequest
 	(*RewireResponse)(nil),       // 15: triptych.handshake.v1.RewireResponse
-	nil,                          // 16: triptych.handshake.v1.DescribeResponse.SettingsEntry
-	nil,                          // 17: triptych.handshake.v1.DescribeResponse.FlagsEntry
-	nil,                          // 18: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	(*identityv1.User)(nil),      // 19: triptych.identity.v1.User
+	(*LeaveRequest)(nil),         // 16: triptych.handshake.v1.LeaveRequest
+	(*LeaveResponse)(nil),        // 17: triptych.handshake.v1.LeaveResponse
+	nil,                          // 18: triptych.handshake.v1.DescribeResponse.SettingsEntry
+	nil,                          // 19: triptych.handshake.v1.DescribeResponse.FlagsEntry
+	nil,                          // 20: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	(*identityv1.User)(nil),      // 21: triptych.identity.v1.User
 }
 var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
-	16, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
-	17, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
+	18, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
+	19, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
 	4,  // 2: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
 	9,  // 3: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
-	19, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
-	18, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	21, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
+	20, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
 	0,  // 6: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
 	2,  // 7: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
 	5,  // 8: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
@@ -1012,15 +1089,17 @@ var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
 	10, // 10: triptych.handshake.v1.Authenticator.Authenticate:input_type -> triptych.handshake.v1.AuthenticateRequest
 	12, // 11: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
 	14, // 12: triptych.handshake.v1.Rewiring.Rewire:input_type -> triptych.handshake.v1.RewireRequest
-	1,  // 13: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
-	3,  // 14: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
-	6,  // 15: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
-	8,  // 16: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
-	11, // 17: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
-	13, // 18: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
-	15, // 19: triptych.handshake.v1.Rewiring.Rewire:output_type -> triptych.handshake.v1.RewireResponse
-	13, // [13:20] is the sub-list for method output_type
-	6,  // [6:13] is the sub-list for method input_type
+	16, // 13: triptych.handshake.v1.Rewiring.Leave:input_type -> triptych.handshake.v1.LeaveRequest
+	1,  // 14: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
+	3,  // 15: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
+	6,  // 16: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
+	8,  // 17: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
+	11, // 18: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
+	13, // 19: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
+	15, // 20: triptych.handshake.v1.Rewiring.Rewire:output_type -> triptych.handshake.v1.RewireResponse
+	17, // 21: triptych.handshake.v1.Rewiring.Leave:output_type -> triptych.handshake.v1.LeaveResponse
+	14, // [14:22] is the sub-list for method output_type
+	6,  // [6:14] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -1037,7 +1116,7 @@ func file_internal_handshake_handshakev1_handshake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_handshake_handshakev1_handshake_proto_rawDesc), len(file_internal_handshake_handshakev1_handshake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -477,6 +477,7 @@ var Withdrawal_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	Rewiring_Rewire_FullMethodName = "/triptych.handshake.v1.Rewiring/Rewire"
+	Rewiring_Leave_FullMethodName  = "/triptych.handshake.v1.Rewiring/Leave"
 )
 
 // RewiringClient is the client API for Rewiring service.
@@ -488,6 +489,9 @@ type RewiringClient interface {
 	// Rewire has the process read its wiring again, and returns when it knows the
 	// replicas that are named there, and no others.
 	Rewire(ctx context.Context, in *RewireRequest, opts ...grpc.CallOption) (*RewireResponse, error)
+	// Leave has the process leave its clients to other replicas, while it goes on
+	// serving, and returns when they know. It is told to stop next.
+	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
 }
 
 type rewiringClient struct {
@@ -508,6 +512,16 @@ func (c *rewiringClient) Rewire(ctx context.Context, in *RewireRequest, opts ...
 	return out, nil
 }
 
+func (c *rewiringClient) Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaveResponse)
+	err := c.cc.Invoke(ctx, Rewiring_Leave_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RewiringServer is the server API for Rewiring service.
 // All implementations must embed UnimplementedRewiringServer
 // for forward compatibility.
@@ -517,6 +531,9 @@ type RewiringServer interface {
 	// Rewire has the process read its wiring again, and returns when it knows the
 	// replicas that are named there, and no others.
 	Rewire(context.Context, *RewireRequest) (*RewireResponse, error)
+	// Leave has the process leave its clients to other replicas, while it goes on
+	// serving, and returns when they know. It is told to stop next.
+	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
 	mustEmbedUnimplementedRewiringServer()
 }
 
@@ -529,6 +546,9 @@ type UnimplementedRewiringServer struct{}
 
 func (UnimplementedRewiringServer) Rewire(context.Context, *RewireRequest) (*RewireResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rewire not implemented")
+}
+func (UnimplementedRewiringServer) Leave(context.Context, *LeaveRequest) (*LeaveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Leave not implemented")
 }
 func (UnimplementedRewiringServer) mustEmbedUnimplementedRewiringServer() {}
 func (UnimplementedRewiringServer) testEmbeddedByValue()                  {}
@@ -569,6 +589,24 @@ func _Rewiring_Rewire_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Rewiring_Leave_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RewiringServer).Leave(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Rewiring_Leave_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RewiringServer).Leave(ctx, req.(*LeaveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Rewiring_ServiceDesc is the grpc.ServiceDesc for Rewiring service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -579,6 +617,10 @@ var Rewiring_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Rewire",
 			Handler:    _Rewiring_Rewire_Handler,
+		},
+		{
+			MethodName: "Leave",
+			Handler:    _Rewiring_Leave_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
