@@ -38,8 +38,8 @@ func sharing(t *testing.T, http2 bool) (p *Public, s *httptest.Server, other net
 	return p, s, other
 }
 
-// request returns whether the request went over a connection that was there before.
-func request(t *testing.T, s *httptest.Server) (reused bool) {
+// get returns whether the request went over a connection that was there before.
+func get(t *testing.T, s *httptest.Server) (reused bool) {
 	t.Helper()
 	trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused = info.Reused }}
 	r, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, s.URL, nil)
@@ -61,7 +61,7 @@ func TestAHeadThatLeavesServesUntilItsClientsKnow(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
 			p, s, other := sharing(t, http2)
-			if request(t, s); !request(t, s) {
+			if get(t, s); !get(t, s) {
 				t.Error("the connection was not kept")
 			}
 			left := make(chan error, 1)
@@ -74,7 +74,7 @@ func TestAHeadThatLeavesServesUntilItsClientsKnow(t *testing.T) {
 				t.Error("left before the client knew")
 			case <-time.After(3 * leavePoll):
 			}
-			if !request(t, s) {
+			if !get(t, s) {
 				t.Error("the last request did not come on the old connection")
 			}
 			if err := <-left; err != nil {
@@ -101,7 +101,7 @@ func TestAHeadThatLeavesServesUntilItsClientsKnow(t *testing.T) {
 
 func TestAHeadThatLeavesWaitsForSilentClientsNoLongerThanItMay(t *testing.T) {
 	p, s, _ := sharing(t, true)
-	request(t, s)
+	get(t, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*leavePoll)
 	defer cancel()
 	if err := p.Leave(ctx); err != nil || ctx.Err() == nil {
