@@ -39,8 +39,12 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 		return process.ConfigurationError{Err: err}
 	}
 	lasting := context.WithoutCancel(ctx)
-	for _, caller := range []*handshake.Replicas{core, head} {
-		go caller.Run(lasting)
+	established, err := awaitOthers(p, config.GenericConfig.LoopbackClientConfig)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
+	for _, watched := range []*handshake.Replicas{core, head, established.replicas} {
+		go watched.Run(lasting)
 	}
 	if o.Authorization.NamesRBAC() {
 		feed.Follow(lasting, o.Rights.MaxAge, core.Ping)
@@ -64,6 +68,8 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	p.Reach(tier.Constructed)
 
 	prepared := server.GenericAPIServer.PrepareRun()
+	lister := server.Informers.Apiextensions().V1().CustomResourceDefinitions().Lister()
+	established.lister.Store(&lister)
 	crds := newRegistered(server.Informers.Apiextensions().V1().CustomResourceDefinitions())
 	caps.count(crds.lister, crds.informer.HasSynced)
 	if err := (&burst{tell: p.Handshake.Burst}).follow(crds.informer); err != nil {

@@ -233,6 +233,19 @@ func (r *Replicas) Replica(name string) *Client {
 	return nil
 }
 
+// Others returns the replicas but self that may be sent requests now.
+func (r *Replicas) Others(self string) map[string]*Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := map[string]*Client{}
+	for _, m := range r.members {
+		if m.at.Replica != self && m.Available() == nil {
+			all[m.at.Replica] = m.Client
+		}
+	}
+	return all
+}
+
 // Choose returns where the most useful process of the tier is: one that is ready,
 // else one that may be sent requests, else any. ok is false if there is none.
 func (r *Replicas) Choose() (at wiring.Endpoint, ok bool) {

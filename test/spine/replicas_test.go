@@ -221,6 +221,28 @@ func TestTheDeathOfOneOfTwoReplicasFailsNoRead(t *testing.T) {
 	}
 }
 
+// Whoever is told that a CRD is established finds it at every replica.
+func TestAnEstablishedCRDIsServedByEveryReplica(t *testing.T) {
+	c := harness.Run(t, harness.Options{Args: []string{"--replicas=extensions=3"}})
+	var clients []*http.Client
+	for range 12 {
+		own := rest.CopyConfig(c.Config(t))
+		own.Dial = (&net.Dialer{}).DialContext
+		clients = append(clients, harness.Must(rest.HTTPClientFor(own))(t))
+	}
+	for n := range 5 {
+		group := fmt.Sprintf("everywhere%d.example.com", n)
+		c.KubectlInput(t, crd(group), "create", "-f", "-")
+		c.Kubectl(t, "wait", "--for=condition=Established", "crd/gadgets."+group)
+		for i, client := range clients {
+			r := harness.Must(http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL(t)+gadgetsPath(group), nil))(t)
+			if got, err := harness.Do(client, r); err != nil || got.Code != http.StatusOK && got.Code != http.StatusTooManyRequests { // its cache fills
+				t.Errorf("client %d: %s %v", i, got, err)
+			}
+		}
+	}
+}
+
 func replicaStatus(s harness.Status, tier string, i int) harness.ReplicaStatus {
 	for _, t := range s.Tiers {
 		if t.Name == tier && i < len(t.Replicas) {

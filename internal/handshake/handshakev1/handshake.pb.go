@@ -953,6 +953,94 @@ func (*LeaveResponse) Descriptor() ([]byte, []int) {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{17}
 }
 
+type AwaitDefinitionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Uid           string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitDefinitionRequest) Reset() {
+	*x = AwaitDefinitionRequest{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitDefinitionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitDefinitionRequest) ProtoMessage() {}
+
+func (x *AwaitDefinitionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitDefinitionRequest.ProtoReflect.Descriptor instead.
+func (*AwaitDefinitionRequest) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AwaitDefinitionRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AwaitDefinitionRequest) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
+}
+
+type AwaitDefinitionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AwaitDefinitionResponse) Reset() {
+	*x = AwaitDefinitionResponse{}
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AwaitDefinitionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AwaitDefinitionResponse) ProtoMessage() {}
+
+func (x *AwaitDefinitionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_handshake_handshakev1_handshake_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AwaitDefinitionResponse.ProtoReflect.Descriptor instead.
+func (*AwaitDefinitionResponse) Descriptor() ([]byte, []int) {
+	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{19}
+}
+
 var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescriptor
 
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
@@ -1023,7 +1111,11 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\rRewireRequest\"\x10\n" +
 	"\x0eRewireResponse\"\x0e\n" +
 	"\fLeaveRequest\"\x0f\n" +
-	"\rLeaveResponse2\xf8\x02\n" +
+	"\rLeaveResponse\">\n" +
+	"\x16AwaitDefinitionRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x02 \x01(\tR\x03uid\"\x19\n" +
+	"\x17AwaitDefinitionResponse2\xf8\x02\n" +
 	"\tHandshake\x12[\n" +
 	"\bDescribe\x12&.triptych.handshake.v1.DescribeRequest\x1a'.triptych.handshake.v1.DescribeResponse\x12W\n" +
 	"\x06Routes\x12$.triptych.handshake.v1.RoutesRequest\x1a%.triptych.handshake.v1.RoutesResponse0\x01\x12^\n" +
@@ -1036,7 +1128,9 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\bWithdraw\x12&.triptych.handshake.v1.WithdrawRequest\x1a'.triptych.handshake.v1.WithdrawResponse2\xb5\x01\n" +
 	"\bRewiring\x12U\n" +
 	"\x06Rewire\x12$.triptych.handshake.v1.RewireRequest\x1a%.triptych.handshake.v1.RewireResponse\x12R\n" +
-	"\x05Leave\x12#.triptych.handshake.v1.LeaveRequest\x1a$.triptych.handshake.v1.LeaveResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
+	"\x05Leave\x12#.triptych.handshake.v1.LeaveRequest\x1a$.triptych.handshake.v1.LeaveResponse2u\n" +
+	"\vDefinitions\x12f\n" +
+	"\x05Await\x12-.triptych.handshake.v1.AwaitDefinitionRequest\x1a..triptych.handshake.v1.AwaitDefinitionResponseB6Z4triptych.dev/triptych/internal/handshake/handshakev1b\x06proto3"
 
 var (
 	file_internal_handshake_handshakev1_handshake_proto_rawDescOnce sync.Once
@@ -1050,38 +1144,40 @@ func file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP() []byte {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescData
 }
 
-var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_internal_handshake_handshakev1_handshake_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_internal_handshake_handshakev1_handshake_proto_goTypes = []any{
-	(*DescribeRequest)(nil),      // 0: triptych.handshake.v1.DescribeRequest
-	(*DescribeResponse)(nil),     // 1: triptych.handshake.v1.DescribeResponse
-	(*RoutesRequest)(nil),        // 2: triptych.handshake.v1.RoutesRequest
-	(*RoutesResponse)(nil),       // 3: triptych.handshake.v1.RoutesResponse
-	(*GroupVersion)(nil),         // 4: triptych.handshake.v1.GroupVersion
-	(*DiscoveryRequest)(nil),     // 5: triptych.handshake.v1.DiscoveryRequest
-	(*DiscoveryResponse)(nil),    // 6: triptych.handshake.v1.DiscoveryResponse
-	(*ChecksRequest)(nil),        // 7: triptych.handshake.v1.ChecksRequest
-	(*ChecksResponse)(nil),       // 8: triptych.handshake.v1.ChecksResponse
-	(*Check)(nil),                // 9: triptych.handshake.v1.Check
-	(*AuthenticateRequest)(nil),  // 10: triptych.handshake.v1.AuthenticateRequest
-	(*AuthenticateResponse)(nil), // 11: triptych.handshake.v1.AuthenticateResponse
-	(*WithdrawRequest)(nil),      // 12: triptych.handshake.v1.WithdrawRequest
-	(*WithdrawResponse)(nil),     // 13: triptych.handshake.v1.WithdrawResponse
-	(*RewireRequest)(nil),        // 14: triptych.handshake.v1.RewireRequest
-	(*RewireResponse)(nil),       // 15: triptych.handshake.v1.RewireResponse
-	(*LeaveRequest)(nil),         // 16: triptych.handshake.v1.LeaveRequest
-	(*LeaveResponse)(nil),        // 17: triptych.handshake.v1.LeaveResponse
-	nil,                          // 18: triptych.handshake.v1.DescribeResponse.SettingsEntry
-	nil,                          // 19: triptych.handshake.v1.DescribeResponse.FlagsEntry
-	nil,                          // 20: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
-	(*identityv1.User)(nil),      // 21: triptych.identity.v1.User
+	(*DescribeRequest)(nil),         // 0: triptych.handshake.v1.DescribeRequest
+	(*DescribeResponse)(nil),        // 1: triptych.handshake.v1.DescribeResponse
+	(*RoutesRequest)(nil),           // 2: triptych.handshake.v1.RoutesRequest
+	(*RoutesResponse)(nil),          // 3: triptych.handshake.v1.RoutesResponse
+	(*GroupVersion)(nil),            // 4: triptych.handshake.v1.GroupVersion
+	(*DiscoveryRequest)(nil),        // 5: triptych.handshake.v1.DiscoveryRequest
+	(*DiscoveryResponse)(nil),       // 6: triptych.handshake.v1.DiscoveryResponse
+	(*ChecksRequest)(nil),           // 7: triptych.handshake.v1.ChecksRequest
+	(*ChecksResponse)(nil),          // 8: triptych.handshake.v1.ChecksResponse
+	(*Check)(nil),                   // 9: triptych.handshake.v1.Check
+	(*AuthenticateRequest)(nil),     // 10: triptych.handshake.v1.AuthenticateRequest
+	(*AuthenticateResponse)(nil),    // 11: triptych.handshake.v1.AuthenticateResponse
+	(*WithdrawRequest)(nil),         // 12: triptych.handshake.v1.WithdrawRequest
+	(*WithdrawResponse)(nil),        // 13: triptych.handshake.v1.WithdrawResponse
+	(*RewireRequest)(nil),           // 14: triptych.handshake.v1.RewireRequest
+	(*RewireResponse)(nil),          // 15: triptych.handshake.v1.RewireResponse
+	(*LeaveRequest)(nil),            // 16: triptych.handshake.v1.LeaveRequest
+	(*LeaveResponse)(nil),           // 17: triptych.handshake.v1.LeaveResponse
+	(*AwaitDefinitionRequest)(nil),  // 18: triptych.handshake.v1.AwaitDefinitionRequest
+	(*AwaitDefinitionResponse)(nil), // 19: triptych.handshake.v1.AwaitDefinitionResponse
+	nil,                             // 20: triptych.handshake.v1.DescribeResponse.SettingsEntry
+	nil,                             // 21: triptych.handshake.v1.DescribeResponse.FlagsEntry
+	nil,                             // 22: triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	(*identityv1.User)(nil),         // 23: triptych.identity.v1.User
 }
 var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
-	18, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
-	19, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
+	20, // 0: triptych.handshake.v1.DescribeResponse.settings:type_name -> triptych.handshake.v1.DescribeResponse.SettingsEntry
+	21, // 1: triptych.handshake.v1.DescribeResponse.flags:type_name -> triptych.handshake.v1.DescribeResponse.FlagsEntry
 	4,  // 2: triptych.handshake.v1.RoutesResponse.group_versions:type_name -> triptych.handshake.v1.GroupVersion
 	9,  // 3: triptych.handshake.v1.ChecksResponse.checks:type_name -> triptych.handshake.v1.Check
-	21, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
-	20, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
+	23, // 4: triptych.handshake.v1.AuthenticateResponse.user:type_name -> triptych.identity.v1.User
+	22, // 5: triptych.handshake.v1.AuthenticateResponse.audit_annotations:type_name -> triptych.handshake.v1.AuthenticateResponse.AuditAnnotationsEntry
 	0,  // 6: triptych.handshake.v1.Handshake.Describe:input_type -> triptych.handshake.v1.DescribeRequest
 	2,  // 7: triptych.handshake.v1.Handshake.Routes:input_type -> triptych.handshake.v1.RoutesRequest
 	5,  // 8: triptych.handshake.v1.Handshake.Discovery:input_type -> triptych.handshake.v1.DiscoveryRequest
@@ -1090,16 +1186,18 @@ var file_internal_handshake_handshakev1_handshake_proto_depIdxs = []int32{
 	12, // 11: triptych.handshake.v1.Withdrawal.Withdraw:input_type -> triptych.handshake.v1.WithdrawRequest
 	14, // 12: triptych.handshake.v1.Rewiring.Rewire:input_type -> triptych.handshake.v1.RewireRequest
 	16, // 13: triptych.handshake.v1.Rewiring.Leave:input_type -> triptych.handshake.v1.LeaveRequest
-	1,  // 14: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
-	3,  // 15: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
-	6,  // 16: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
-	8,  // 17: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
-	11, // 18: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
-	13, // 19: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
-	15, // 20: triptych.handshake.v1.Rewiring.Rewire:output_type -> triptych.handshake.v1.RewireResponse
-	17, // 21: triptych.handshake.v1.Rewiring.Leave:output_type -> triptych.handshake.v1.LeaveResponse
-	14, // [14:22] is the sub-list for method output_type
-	6,  // [6:14] is the sub-list for method input_type
+	18, // 14: triptych.handshake.v1.Definitions.Await:input_type -> triptych.handshake.v1.AwaitDefinitionRequest
+	1,  // 15: triptych.handshake.v1.Handshake.Describe:output_type -> triptych.handshake.v1.DescribeResponse
+	3,  // 16: triptych.handshake.v1.Handshake.Routes:output_type -> triptych.handshake.v1.RoutesResponse
+	6,  // 17: triptych.handshake.v1.Handshake.Discovery:output_type -> triptych.handshake.v1.DiscoveryResponse
+	8,  // 18: triptych.handshake.v1.Handshake.Checks:output_type -> triptych.handshake.v1.ChecksResponse
+	11, // 19: triptych.handshake.v1.Authenticator.Authenticate:output_type -> triptych.handshake.v1.AuthenticateResponse
+	13, // 20: triptych.handshake.v1.Withdrawal.Withdraw:output_type -> triptych.handshake.v1.WithdrawResponse
+	15, // 21: triptych.handshake.v1.Rewiring.Rewire:output_type -> triptych.handshake.v1.RewireResponse
+	17, // 22: triptych.handshake.v1.Rewiring.Leave:output_type -> triptych.handshake.v1.LeaveResponse
+	19, // 23: triptych.handshake.v1.Definitions.Await:output_type -> triptych.handshake.v1.AwaitDefinitionResponse
+	15, // [15:24] is the sub-list for method output_type
+	6,  // [6:15] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -1116,9 +1214,9 @@ func file_internal_handshake_handshakev1_handshake_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_handshake_handshakev1_handshake_proto_rawDesc), len(file_internal_handshake_handshakev1_handshake_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
-			NumServices:   4,
+			NumServices:   5,
 		},
 		GoTypes:           file_internal_handshake_handshakev1_handshake_proto_goTypes,
 		DependencyIndexes: file_internal_handshake_handshakev1_handshake_proto_depIdxs,

@@ -626,3 +626,111 @@ var Rewiring_ServiceDesc = grpc.ServiceDesc{
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "internal/handshake/handshakev1/handshake.proto",
 }
+
+const (
+	Definitions_Await_FullMethodName = "/triptych.handshake.v1.Definitions/Await"
+)
+
+// DefinitionsClient is the client API for Definitions service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Definitions is served by extensions to other replicas of extensions.
+type DefinitionsClient interface {
+	// Await returns when the replica serves a CustomResourceDefinition.
+	Await(ctx context.Context, in *AwaitDefinitionRequest, opts ...grpc.CallOption) (*AwaitDefinitionResponse, error)
+}
+
+type definitionsClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewDefinitionsClient(cc grpc.ClientConnInterface) DefinitionsClient {
+	return &definitionsClient{cc}
+}
+
+func (c *definitionsClient) Await(ctx context.Context, in *AwaitDefinitionRequest, opts ...grpc.CallOption) (*AwaitDefinitionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AwaitDefinitionResponse)
+	err := c.cc.Invoke(ctx, Definitions_Await_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DefinitionsServer is the server API for Definitions service.
+// All implementations must embed UnimplementedDefinitionsServer
+// for forward compatibility.
+//
+// Definitions is served by extensions to other replicas of extensions.
+type DefinitionsServer interface {
+	// Await returns when the replica serves a CustomResourceDefinition.
+	Await(context.Context, *AwaitDefinitionRequest) (*AwaitDefinitionResponse, error)
+	mustEmbedUnimplementedDefinitionsServer()
+}
+
+// UnimplementedDefinitionsServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedDefinitionsServer struct{}
+
+func (UnimplementedDefinitionsServer) Await(context.Context, *AwaitDefinitionRequest) (*AwaitDefinitionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Await not implemented")
+}
+func (UnimplementedDefinitionsServer) mustEmbedUnimplementedDefinitionsServer() {}
+func (UnimplementedDefinitionsServer) testEmbeddedByValue()                     {}
+
+// UnsafeDefinitionsServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to DefinitionsServer will
+// result in compilation errors.
+type UnsafeDefinitionsServer interface {
+	mustEmbedUnimplementedDefinitionsServer()
+}
+
+func RegisterDefinitionsServer(s grpc.ServiceRegistrar, srv DefinitionsServer) {
+	// If the following call panics, it indicates UnimplementedDefinitionsServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Definitions_ServiceDesc, srv)
+}
+
+func _Definitions_Await_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AwaitDefinitionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(DefinitionsServer).Await(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Definitions_Await_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(DefinitionsServer).Await(ctx, req.(*AwaitDefinitionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Definitions_ServiceDesc is the grpc.ServiceDesc for Definitions service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Definitions_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "triptych.handshake.v1.Definitions",
+	HandlerType: (*DefinitionsServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Await",
+			Handler:    _Definitions_Await_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "internal/handshake/handshakev1/handshake.proto",
+}
