@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"triptych.dev/triptych/internal/handshake/handshakev1"
-	"triptych.dev/triptych/internal/identity"
 )
 
 // RegisterRewiring has rewire called when the supervisor says that replicas came or
@@ -37,8 +36,8 @@ func (w *rewiring) Leave(ctx context.Context, _ *handshakev1.LeaveRequest) (*han
 }
 
 func bySupervisor(ctx context.Context, f func() error) error {
-	if caller, err := callerOf(ctx); err != nil || caller != (identity.Peer{Name: identity.Supervisor, Role: identity.Self}) {
-		return status.Errorf(codes.PermissionDenied, "only %s/%s may change the wiring", identity.Supervisor, identity.Self)
+	if err := onlySupervisor(ctx, "change the wiring"); err != nil {
+		return err
 	}
 	if err := f(); err != nil {
 		return status.Errorf(codes.Internal, "%v", err)

@@ -29,6 +29,7 @@ type TierStatus struct {
 
 // ReplicaStatus is one process of a tier.
 type ReplicaStatus struct {
+	Name      string    `json:"name"`
 	PID       int       `json:"pid"`
 	Stage     string    `json:"stage"`
 	Restarts  int       `json:"restarts"`
@@ -40,15 +41,6 @@ type ReplicaStatus struct {
 	LastExit      json.RawMessage `json:"lastExit"`
 	Address       string          `json:"address"`
 	Tunnels       *TunnelsStatus  `json:"tunnels"`
-	Name      string          `json:"name"`
-	PID       int             `json:"pid"`
-	Stage     string          `json:"stage"`
-	Restarts  int             `json:"restarts"`
-	StartedAt time.Time       `json:"startedAt"`
-	RSSBytes  int64           `json:"rssBytes"`
-	LastExit  json.RawMessage `json:"lastExit"`
-	Address   string          `json:"address"`
-	Tunnels   *TunnelsStatus  `json:"tunnels"`
 }
 
 // TunnelsStatus is how core's SSH tunnels stand.
