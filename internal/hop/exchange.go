@@ -12,6 +12,7 @@ import (
 // exchange is one request and its answer.
 type exchange struct {
 	forwarder *Forwarder
+	counted   *Forwarder // where the request is unanswered; nil once something was heard
 	life      *life
 	w         http.ResponseWriter
 	r         *http.Request
@@ -122,6 +123,7 @@ func (x *exchange) use(c *conn) error {
 	if err != nil {
 		return err
 	}
+	x.heard()
 	x.measure(answered)
 	if a.status == http.StatusSwitchingProtocols {
 		return x.upgrade(c, a)
@@ -153,6 +155,14 @@ func (x *exchange) judge(e evidence, why reason, err error) error {
 	}
 	x.count(e, o, why)
 	return &failure{outcome: o, cause: err}
+}
+
+// heard takes the request off those that are unanswered.
+func (x *exchange) heard() {
+	if x.counted != nil {
+		x.counted.unanswered.Add(-1)
+		x.counted = nil
+	}
 }
 
 // measure takes the time once: to the first byte of the answer, or to the end

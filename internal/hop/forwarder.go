@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -53,6 +54,9 @@ type Forwarder struct {
 	// when it cannot be had here, or nil. Nil means that there never is one.
 	another func() *Forwarder
 
+	// unanswered counts the requests of which nothing was heard yet.
+	unanswered atomic.Int64
+
 	bodyLinger, tunnelLinger time.Duration // shorter in tests
 }
 
@@ -79,6 +83,14 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 // ServeHTTP forwards r. It panics with http.ErrAbortHandler where the client
 // must not take what it got for an answer; see outcome.go.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.unanswered.Add(1)
+	f.serve(w, r)
+}
+
+// serve is ServeHTTP for a request that is counted as unanswered already.
+func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{forwarder: f, counted: f, w: w, r: r}
+	defer x.heard()
 	start := time.Now()
 	f.meter.inFlight.Inc()
 	defer f.meter.inFlight.Dec()
@@ -97,7 +109,7 @@ func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.refuse(w, r, apierrors.NewBadRequest(err.Error()))
 		return
 	}
-	x := &exchange{forwarder: f, life: life, w: w, r: r, head: head, start: start}
+	x.life, x.head, x.start = life, head, start
 	x.run()
 }
 

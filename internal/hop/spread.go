@@ -13,6 +13,10 @@ import (
 // replica. Caches of two replicas are never that far apart.
 const clientMemory = 10 * time.Minute
 
+// setPatience bounds the wait for answers of a replica that goes. What takes longer is
+// in the hands of its process, which finishes it.
+const setPatience, setPoll = 2 * time.Second, time.Millisecond
+
 // Replica is one process of a tier that is delegated to.
 type Replica struct {
 	// Name is unique among the replicas of the tier: "core-0".
@@ -72,8 +76,19 @@ func NewSpread(c ForwarderConfig) *Spread {
 }
 
 // Set says which replicas there are. Those that stay keep their connections and
-// clients; requests on one that goes are answered still.
+// clients. One that goes answers what it was sent: Set returns when it has begun to, or
+// after setPatience. From then on its process may stop, and finds no request on the way.
 func (s *Spread) Set(all []Replica) {
+	deadline := time.Now().Add(setPatience)
+	for _, r := range s.set(all) {
+		for r.unanswered.Load() > 0 && time.Now().Before(deadline) {
+			time.Sleep(setPoll)
+		}
+	}
+}
+
+// set returns the replicas that go.
+func (s *Spread) set(all []Replica) []*replica {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var next []*replica
@@ -94,10 +109,12 @@ func (s *Spread) Set(all []Replica) {
 			}
 		}
 	}
+	gone := s.replicas
 	s.replicas = next
 	if len(next) < 2 {
 		clear(s.clients)
 	}
+	return gone
 }
 
 func (s *Spread) make(one Replica) *replica {
@@ -142,7 +159,7 @@ func (s *Spread) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer done()
-	f.ServeHTTP(w, r)
+	f.serve(w, r)
 }
 
 func nothing() {}
@@ -156,6 +173,7 @@ func (s *Spread) choose(address string) (f *Forwarder, done func()) {
 	case 0:
 		return nil, nil
 	case 1:
+		s.replicas[0].unanswered.Add(1)
 		return s.replicas[0].Forwarder, nothing
 	}
 	now := time.Now()
@@ -174,6 +192,7 @@ func (s *Spread) choose(address string) (f *Forwarder, done func()) {
 	}
 	c.inFlight++
 	c.seen = now
+	c.replica.unanswered.Add(1)
 	return c.replica.Forwarder, func() { s.leave(c) }
 }
 

@@ -168,9 +168,13 @@ func TestARetiredReplicaAnswersWhatItHasAndGetsNoMore(t *testing.T) {
 	}()
 	<-asked
 	old := s.spread.replicas[0]
+	began := time.Now()
 	other := startDelegate(t, s.ca, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "core-1") }))
 	s.all = nil
 	s.add("core-1", other.address)
+	if took := time.Since(began); took < setPatience {
+		t.Errorf("after %s its process might have stopped before it had read what it was sent", took)
+	}
 	if _, by := s.ask("a", http.MethodGet); by != "core-1" {
 		t.Errorf("answered by %q", by)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 
 	"triptych.dev/triptych/internal/handshake"
@@ -50,7 +51,7 @@ func (p *Process) Watch(name tier.Name) (*handshake.Replicas, error) {
 }
 
 // FollowReplicas calls f with the replicas of the named tier, now and whenever
-// there are others. f must not block.
+// there are others; f returns when that is in force.
 func (p *Process) FollowReplicas(name tier.Name, f func([]wiring.Endpoint)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,19 +81,28 @@ func (p *Process) rewire() error {
 	if err != nil {
 		return err
 	}
+	followed, err := p.adopt(w)
+	if err != nil {
+		return err
+	}
+	// After those who are asked whether a replica is ready.
+	for _, one := range followed {
+		one.f(w.Tiers[one.tier])
+	}
+	return nil
+}
+
+// adopt takes over where replicas are, and returns who has to know.
+func (p *Process) adopt(w *wiring.Wiring) ([]follower, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replicas = w.Tiers
 	for name, watched := range p.watched {
 		if err := watched.Set(w.Tiers[name]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	// After those who are asked whether a replica is ready.
-	for _, one := range p.followed {
-		one.f(w.Tiers[one.tier])
-	}
-	return nil
+	return slices.Clone(p.followed), nil
 }
 
 // OnLeave has f called when other replicas are to have this one's clients, while it goes
