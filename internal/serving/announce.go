@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -87,8 +88,27 @@ func (a *announcer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-a.changed:
+			began := time.Now()
 			a.publish()
+			pause(ctx, min(restFactor*time.Since(began), longestRest))
 		}
+	}
+}
+
+// An announcement is of everything, so that one after each of many changes would cost by the square
+// of their number, here and where it is read. One after another it waits for a while that goes
+// by what they cost: with a few CRDs not to be noticed, with thousands the better part of a second.
+const (
+	restFactor  = 20
+	longestRest = time.Second
+)
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -3,10 +3,13 @@ package serving
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
@@ -138,6 +141,47 @@ func TestWhatIsServedIsAnnouncedAtOnceAndWheneverItChanges(t *testing.T) {
 	}
 	a.server.AggregatedDiscoveryGroupManager.RemoveGroup("example.org")
 	got.await(t, func(m *handshakev1.RoutesResponse) bool { return reflect.DeepEqual(groups(m), []string{"apps/v1"}) })
+}
+
+// laborious is a registry of which it takes long to tell what is in it.
+type laborious struct {
+	registering
+	told atomic.Int64
+}
+
+func (l *laborious) GroupVersions() []metav1.GroupVersion {
+	l.told.Add(1)
+	time.Sleep(10 * time.Millisecond)
+	return []metav1.GroupVersion{{Group: "example.org", Version: fmt.Sprint("v", l.told.Load())}}
+}
+
+func TestManyChangesAreAnnouncedTogetherTheMoreEachAnnouncementCosts(t *testing.T) {
+	registry := &laborious{}
+	_, got := announcing(t, registry, func(*genericapiserver.GenericAPIServer) {})
+	go func() {
+		for {
+			select {
+			case <-got.sent:
+			case <-got.ctx.Done():
+				return
+			}
+		}
+	}()
+	const hammered = 600 * time.Millisecond
+	for began := time.Now(); time.Since(began) < hammered; time.Sleep(time.Millisecond) {
+		registry.onChange()
+	}
+	if n := registry.told.Load(); n > 5 {
+		t.Errorf("within %v %d announcements were made, each for at least 10 ms", hammered, n)
+	}
+	before := registry.told.Load()
+	registry.onChange()
+	for registry.told.Load() == before { // the last change is announced, however many were before
+		if t.Context().Err() != nil {
+			t.Fatal("the last change is not announced")
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // What is missing from an incomplete announcement is taken for starting, from a

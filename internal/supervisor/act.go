@@ -146,15 +146,19 @@ func (s *sink) Full(size string) {
 
 func (s *sink) Burst(on bool) {
 	s.post(func() {
-		if p, ok := s.member.process.(interface{ Yield(bool) }); ok {
-			p.Yield(on)
-			s.chain.say("%s: %s", s.member.name(), burstLine(on))
+		if p, ok := s.member.process.(interface{ Yield(bool) error }); ok {
+			s.chain.say("%s: %s", s.member.name(), burstLine(on, p.Yield(on)))
 		}
 	})
 }
 
-func burstLine(on bool) string {
-	if on {
+func burstLine(on bool, err error) string {
+	switch {
+	case on && err != nil:
+		return fmt.Sprintf("many CRDs change, and it cannot leave the CPU to the other tiers: %v", err)
+	case err != nil:
+		return fmt.Sprintf("no more CRDs change, and it leaves the CPU to the other tiers until it is started again: %v", err)
+	case on:
 		return "many CRDs change: it leaves the CPU to the other tiers"
 	}
 	return "no more CRDs change: it has as much of the CPU as the other tiers"

@@ -456,7 +456,8 @@ func TestAProcessLeavesTheCPUToOthersDuringItsBursts(t *testing.T) {
 		before.sink.Burst(false)
 		synctest.Wait()
 		s.wantHappened("extensions yields: true", "extensions yields: false")
-		s.wantSaid("extensions-0: many CRDs change")
+		s.wantSaid("extensions-0: many CRDs change: it leaves the CPU")
+		s.wantSaid("until it is started again: " + errNoProgram.Error())
 		crash(before)
 		synctest.Wait()
 		before.sink.Burst(true) // news of a process that is gone

@@ -64,7 +64,13 @@ func (a *actor) Signal(sig syscall.Signal) {
 }
 
 // Yield is what only a process that can leave the CPU to others has.
-func (a *actor) Yield(on bool) { a.stage.note("%s yields: %v", a.name, on) }
+func (a *actor) Yield(on bool) error {
+	a.stage.note("%s yields: %v", a.name, on)
+	if !on {
+		return errNoProgram // any will do
+	}
+	return nil
+}
 
 func (a *actor) end(e lifecycle.Exit) {
 	a.once.Do(func() {

@@ -124,7 +124,9 @@ func TestAGroupOfVersion1HasLessWeightAndALimit(t *testing.T) {
 		shares int
 	}{{true, 102}, {false, 1024}} {
 		f.write("cpu/inner/"+mine+"/cpu.shares", "") // a folder does not shorten what the kernel would replace
-		held.Yield(step.yields)
+		if err := held.Yield(step.yields); err != nil {
+			t.Error(err)
+		}
 		f.want("cpu/inner/"+mine+"/cpu.shares", fmt.Sprint(step.shares*runtime.NumCPU()))
 	}
 	f.want("memory/box/"+mine+"/memory.limit_in_bytes", fmt.Sprint(1<<40))
@@ -148,7 +150,9 @@ func TestADelegatedGroupOfVersion2IsDividedAndTheSupervisorLeavesIt(t *testing.T
 	f.want(service+mine+"/cgroup.procs", fmt.Sprint(os.Getpid()))
 	f.want(service+mine+"/cpu.weight", "100")
 	f.write(service+mine+"/cpu.weight", "")
-	held.Yield(true)
+	if err := held.Yield(true); err != nil {
+		t.Error(err)
+	}
 	f.want(service+mine+"/cpu.weight", "10")
 	f.want(service+mine+"/memory.max", fmt.Sprint(1<<40))
 	if got, want := h.InForce("extensions-0"), (InForce{"cgroup", 1 << 40, "cgroup and supervisor"}); got != want {
@@ -203,7 +207,9 @@ func TestWithoutCgroupsAProcessIsNiceInAllItsThreads(t *testing.T) {
 			t.Fatalf("it has the threads %q", threads())
 		}
 	}
-	held.Yield(true)
+	if err := held.Yield(true); err != nil {
+		t.Error(err)
+	}
 	for _, thread := range threads() {
 		id, _ := strconv.Atoi(filepath.Base(thread))
 		// The system call answers 20 less the nice value.

@@ -1,6 +1,7 @@
 package confine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,33 +48,35 @@ func (h *Held) Wait() lifecycle.Exit {
 
 // Yield has the process leave the CPU to others, or no longer. It does nothing for one whose
 // limits say nothing of that. Whoever may raise a nice value and not lower it again (see
-// RLIMIT_NICE in getrlimit(2)) leaves the process nice until it ends.
-func (h *Held) Yield(on bool) {
+// RLIMIT_NICE in getrlimit(2)) leaves the process nice until it ends, and gets an error.
+func (h *Held) Yield(on bool) error {
 	if !h.box.limits.Yields {
-		return
+		return nil
 	}
 	weight, value := usual, 0
 	if on {
 		weight, value = meek, nice
 	}
 	if h.box.group.has(cpu) {
-		_ = h.box.group.weigh(weight)
-		return
+		return h.box.group.weigh(weight)
 	}
-	renice(h.PID(), value)
+	return renice(h.PID(), value)
 }
 
 // renice sets the nice value of all threads of a process. The second time is for those that
 // were made meanwhile by one that had not been reached.
-func renice(pid, value int) {
+func renice(pid, value int) error {
 	for range 2 {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		for _, thread := range threads {
 			if id, err := strconv.Atoi(filepath.Base(thread)); err == nil {
-				_ = unix.Setpriority(unix.PRIO_PROCESS, id, value)
+				if err := unix.Setpriority(unix.PRIO_PROCESS, id, value); err != nil && !errors.Is(err, unix.ESRCH) {
+					return fmt.Errorf("cannot set the nice value to %d: %w", value, err)
+				}
 			}
 		}
 	}
+	return nil
 }
 
 // watch kills the process when it passes its limit.
