@@ -33,6 +33,10 @@ type settings struct {
 
 func main() {
 	harness.ChildMain()
+	if kubeconfig := os.Getenv(probeEnv); kubeconfig != "" {
+		exitOn(probeMain(kubeconfig))
+		return
+	}
 	s := settings{}
 	flag.IntVar(&s.properties, "properties", 200, "properties of the schema of each CRD")
 	flag.IntVar(&s.writers, "writers", 4, "how many clients create CRDs")
@@ -47,6 +51,10 @@ func main() {
 	if s.sizes, err = numbers(*sizes); err == nil {
 		err = bench(s)
 	}
+	exitOn(err)
+}
+
+func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -16,8 +16,9 @@ import (
 
 // server is one side.
 type server struct {
-	name   string
-	config *rest.Config
+	name       string
+	kubeconfig string
+	config     *rest.Config
 	// processes are those that live, by name.
 	processes func() map[string]int
 	close     func() error
@@ -61,6 +62,7 @@ func startStock(dir string, _ []string) (*server, error) {
 }
 
 func (s *server) connect(kubeconfig string) (err error) {
+	s.kubeconfig = kubeconfig
 	if s.config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err == nil {
 		s.config.QPS = -1
 	}

@@ -53,7 +53,7 @@ func storm(sv *server, crds int, s settings) (*result, error) {
 		`{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probed"}, "data": {"filler": "`+strings.Repeat("x", 700)+`"}}`); err != nil {
 		return nil, err
 	}
-	p, err := startProbe(sv.config)
+	p, err := startProbe(sv.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
