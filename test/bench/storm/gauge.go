@@ -32,20 +32,12 @@ type gauge struct {
 // startGauge watches until ctx ends. What processes have used before does not count.
 func startGauge(ctx context.Context, s *server, ceiling int64) *gauge {
 	g := &gauge{server: s, ceiling: ceiling, passed: make(chan struct{}), processes: map[string]*usage{}, started: map[string]float64{}}
-	g.pids(func(name string, pid int) {
+	for name, pid := range s.processes() {
 		g.processes[name] = &usage{before: resident(pid)}
 		g.started[name] = cpu(pid)
-	})
+	}
 	go g.run(ctx)
 	return g
-}
-
-func (g *gauge) pids(f func(name string, pid int)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for name, pid := range g.server.processes() {
-		f(name, pid)
-	}
 }
 
 func (g *gauge) run(ctx context.Context) {
@@ -84,14 +76,18 @@ func (g *gauge) sample(pids map[string]int) (sum int64) {
 	return sum
 }
 
-// used returns what each process used until now.
+// used returns what each process used until now, and of those that were killed how large they were.
 func (g *gauge) used() map[string]usage {
-	all := map[string]usage{}
-	g.pids(func(name string, pid int) {
-		u := *g.processes[name]
-		u.after, u.cpu = resident(pid), cpu(pid)-g.started[name]
-		all[name] = u
-	})
+	all, pids := map[string]usage{}, g.server.processes()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, u := range g.processes {
+		now := *u
+		if pid := pids[name]; resident(pid) > 0 {
+			now.after, now.cpu = resident(pid), cpu(pid)-g.started[name]
+		}
+		all[name] = now
+	}
 	return all
 }
 
