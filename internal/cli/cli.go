@@ -59,7 +59,7 @@ extensions, with an etcd beside them unless you bring your own.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{options.Explain(cmd.Flags(), err)}
 	})
-	root.AddCommand(c.run(), c.status(), c.stop(), c.restart(), c.scale(), c.logs(), c.kubeconfig(), c.sshKey(), c.version(), c.etcd())
+	root.AddCommand(c.run(), c.status(), c.stop(), c.restart(), c.scale(), c.joinToken(), c.join(), c.logs(), c.kubeconfig(), c.sshKey(), c.version(), c.etcd())
 	return root
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"triptych.dev/triptych/internal/control"
 	"triptych.dev/triptych/internal/datadir"
@@ -19,6 +20,9 @@ func (direct) Status(context.Context) control.Status {
 func (direct) Stop(bool)                                   {}
 func (direct) Restart(context.Context, string) error       { return nil }
 func (direct) Scale(context.Context, map[string]int) error { return nil }
+func (direct) Invite(context.Context, string, time.Duration) (control.Invitation, error) {
+	return control.Invitation{}, nil
+}
 func (direct) CompactEtcd(context.Context) (control.Compaction, error) {
 	return control.Compaction{}, nil
 }

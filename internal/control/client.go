@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // ErrNotRunning tells that nobody listens on the control socket.
@@ -63,6 +64,12 @@ func (c *Client) Scale(ctx context.Context, wanted map[string]int) error {
 		query.Set(name, strconv.Itoa(n))
 	}
 	return c.call(ctx, http.MethodPost, "/v1/scale", query, nil)
+}
+
+// Invite makes a token by which another host joins, see Supervisor.Invite.
+func (c *Client) Invite(ctx context.Context, listen string, ttl time.Duration) (*Invitation, error) {
+	made := &Invitation{}
+	return made, c.call(ctx, http.MethodPost, "/v1/join-token", url.Values{"listen": {listen}, "ttl": {ttl.String()}}, made)
 }
 
 // Restart has the named tier, replica or etcd replaced by new processes, and returns

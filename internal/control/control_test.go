@@ -31,6 +31,9 @@ func (f *fake) Status(context.Context) Status                   { return f.statu
 func (f *fake) Stop(now bool)                                   { f.stops = append(f.stops, now) }
 func (f *fake) Restart(ctx context.Context, name string) error  { return f.restart(ctx, name) }
 func (f *fake) Scale(_ context.Context, n map[string]int) error { return f.scale(n) }
+func (f *fake) Invite(context.Context, string, time.Duration) (Invitation, error) {
+	return Invitation{}, nil
+}
 func (f *fake) CompactEtcd(context.Context) (Compaction, error) { return f.compact() }
 
 func serve(t *testing.T, f *fake) *Client {

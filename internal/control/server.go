@@ -24,6 +24,9 @@ type Supervisor interface {
 	Restart(ctx context.Context, name string) error
 	// Scale returns when each named tier has so many replicas.
 	Scale(ctx context.Context, wanted map[string]int) error
+	// Invite has another host join by a token, once and within ttl; it is served at
+	// address, or where the supervisor chooses.
+	Invite(ctx context.Context, address string, ttl time.Duration) (Invitation, error)
 	// CompactEtcd makes room in the embedded etcd.
 	CompactEtcd(ctx context.Context) (Compaction, error)
 }
@@ -105,6 +108,19 @@ func handler(s Supervisor) http.Handler {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("POST /v1/join-token", func(w http.ResponseWriter, r *http.Request) {
+		ttl, err := time.ParseDuration(r.URL.Query().Get("ttl"))
+		if err != nil {
+			answer(w, http.StatusBadRequest, failure{err.Error()})
+			return
+		}
+		made, err := s.Invite(r.Context(), r.URL.Query().Get("listen"), ttl)
+		if err != nil {
+			answer(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, made)
 	})
 	mux.HandleFunc("POST /v1/etcd/compact", func(w http.ResponseWriter, r *http.Request) {
 		done, err := s.CompactEtcd(r.Context())

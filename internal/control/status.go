@@ -6,6 +6,7 @@
 //	POST /v1/stop[?now=true]   202, the stop has begun
 //	POST /v1/restart?name=NAME 204 when the tier, replica or etcd is ready again
 //	POST /v1/scale?TIER=N      204 when there are so many replicas
+//	POST /v1/join-token?ttl=D&listen=HOST:PORT  Invitation
 //	POST /v1/etcd/compact      Compaction, when it is done
 package control
 
@@ -29,6 +30,14 @@ type Etcd struct {
 	Embedded bool `json:"embedded"`
 	// Problem says what is wrong with it and what to do, in one line.
 	Problem string `json:"problem,omitempty"`
+}
+
+// Invitation is by what another host joins.
+type Invitation struct {
+	// Token is a secret: whoever has it becomes an administrator.
+	Token   string    `json:"token"`
+	Address string    `json:"address"`
+	Expires time.Time `json:"expires"`
 }
 
 // Compaction is what making room in etcd has brought.

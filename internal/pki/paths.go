@@ -98,3 +98,14 @@ func (p Paths) pair(name string) wiring.KeyPair {
 func (p Paths) file(name, extension string) string {
 	return filepath.Join(p.Dir.PKI(), filepath.FromSlash(name)+extension)
 }
+
+// Shared are the files that all hosts of a cluster have in common, whether they are
+// there or not: what signs, and not what one host was signed.
+func (p Paths) Shared() []string {
+	files := []string{p.ServiceAccountKey(), p.ServiceAccountPub(), p.SSHKey()}
+	for _, name := range []string{caName, frontProxyCAName, internalCAName} {
+		pair := p.pair(name)
+		files = append(files, pair.Cert, pair.Key)
+	}
+	return files
+}
