@@ -1,7 +1,8 @@
 // Command bench compares the speed of Triptych with that of the stock
 // kube-apiserver on this machine: both run, each with an etcd of its own, and take
 // turns window by window, so that what else the machine does hits both. It prints
-// Markdown, with ratios ours/stock, and writes plots as SVG.
+// Markdown, with ratios ours/stock and the marks, and writes plots as SVG. It fails
+// when the two answer differently. docs/benchmarks.md says how to read it.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"syscall"
 	"time"
 
 	"triptych.dev/triptych/test/harness"
@@ -18,31 +20,37 @@ import (
 
 // settings are the command line.
 type settings struct {
-	window  time.Duration
-	rounds  int
-	clients []int
-	only    *regexp.Regexp
-	http1   bool
-	plots   string
+	window time.Duration
+	rounds int
+	long   bool
+	only   *regexp.Regexp
+	plots  string
+	// gogc is that of the second stock server: -1 is what our core runs with, 0 is no
+	// second one.
+	gogc   int
+	growth bool
+	// budget bounds one server on one axis of growth.
+	budget time.Duration
 }
 
 func main() {
 	harness.ChildMain()
 	s := settings{}
-	flag.DurationVar(&s.window, "window", 1500*time.Millisecond, "how long one server is loaded at a time")
+	flag.DurationVar(&s.window, "window", time.Second, "how long one server is loaded at a time")
 	flag.IntVar(&s.rounds, "rounds", 3, "windows of each server for each row")
-	flag.BoolVar(&s.http1, "http1", false, "speak HTTP/1.1 instead of HTTP/2")
 	flag.StringVar(&s.plots, "plots", "", "folder to write SVG plots to")
-	long := flag.Bool("long", false, "64 clients too, and three times the rounds")
-	only := flag.String("only", "", "regular expression of the workloads to run")
+	flag.IntVar(&s.gogc, "gogc", -1, "GOGC of a second stock server; -1: what our core runs with, 0: none")
+	flag.BoolVar(&s.long, "long", false, "every workload with 1, 16 and 64 clients, over HTTP/2 and HTTP/1.1, and three times the rounds; growth to the end")
+	flag.BoolVar(&s.growth, "growth", false, "measure how both grow with objects, watchers and CRDs instead")
+	flag.DurationVar(&s.budget, "budget", 4*time.Minute, "how long one server may take to grow with one of them; five times that with -long")
+	only := flag.String("only", "", "regular expression of what to run: workloads, watch, exec; with -growth objects, watchers, CRDs")
 	flag.Parse()
-	s.clients = []int{1, 16}
-	if *long {
-		s.clients, s.rounds = []int{1, 16, 64}, 3*s.rounds
+	if s.long {
+		s.rounds, s.budget = 3*s.rounds, 5*s.budget
 	}
 	var err error
 	if s.only, err = regexp.Compile(*only); err == nil {
-		err = bench(s)
+		err = run(s)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -50,46 +58,73 @@ func main() {
 	}
 }
 
-func bench(s settings) (err error) {
+func run(s settings) error {
+	if err := raiseDescriptors(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "tt")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	ours, stock, err := start(dir)
+	if s.growth {
+		return grow(dir, s)
+	}
+	return bench(dir, s)
+}
+
+// raiseDescriptors lets this process, and those that it starts, have as many
+// connections as the machine allows.
+func raiseDescriptors() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+func bench(dir string, s settings) (err error) {
+	all, err := startAll(dir, s.gogc)
+	defer func() {
+		for _, sv := range all {
+			err = errors.Join(err, sv.close())
+		}
+	}()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, ours.close(), stock.close()) }()
-	for _, sv := range []*server{ours, stock} {
+	ours, stock := all[0], all[1]
+	fmt.Printf("Measured on %d cores, %s, against %s: %d windows of %s for each server and row, in turns. Ratios are ours/stock.\n",
+		runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), names(all[1:]), s.rounds, s.window)
+	if err := compareMemory("just ready", ours, stock); err != nil {
+		return err
+	}
+	for _, sv := range all {
 		if err := sv.prepare(); err != nil {
 			return fmt.Errorf("%s: %w", sv.name, err)
 		}
 	}
-	fmt.Printf("Measured on %d cores, %s: %d windows of %s for each server and row, in turns. Ratios are ours/stock.\n",
-		runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), s.rounds, s.window)
-	var rows []row
-	for _, clients := range s.clients {
-		fmt.Printf("\n| %d clients | req/s | CPU per request | p50 | p90 | p99 | stock: req/s | CPU | p50 | p99 |\n|---|---|---|---|---|---|---|---|---|---|\n", clients)
-		for _, w := range workloads {
-			if !s.only.MatchString(w.name) {
-				continue
-			}
-			r, err := compare(w, ours, stock, clients, s)
-			if err != nil {
-				return fmt.Errorf("%s with %d clients: %w", w.name, clients, err)
-			}
-			fmt.Println(r)
-			rows = append(rows, r)
-		}
+	found := &differences{}
+	rows, err := compareScenes(all, found, s)
+	if err != nil {
+		return err
 	}
 	if s.only.MatchString("watch") {
 		if err := compareWatches(ours, stock); err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
-	if s.plots != "" {
-		return plot(s.plots, rows)
+	if s.only.MatchString("exec") {
+		if err := compareExec(ours, stock); err != nil {
+			return fmt.Errorf("exec: %w", err)
+		}
 	}
-	return nil
+	if err := compareMemory("after all this", ours, stock); err != nil {
+		return err
+	}
+	if s.plots != "" {
+		err = plot(s.plots, rows)
+	}
+	return errors.Join(err, found.report())
 }

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -23,6 +20,8 @@ import (
 type server struct {
 	name   string
 	config *rest.Config
+	// pki is the folder of its certificates and keys.
+	pki string
 	// token is that of a service account that may do everything.
 	token string
 	// pids are all of its processes but etcd.
@@ -32,24 +31,40 @@ type server struct {
 	made, gone int64
 }
 
-// start starts both and waits until they are ready.
-func start(dir string) (ours, stock *server, err error) {
-	c, err := harness.Launch(harness.Options{Dir: dir + "/ours"})
+// startAll starts ours, stock and, if there is to be one, stock with the GOGC that our
+// core runs with. It returns those that it started with an error too.
+func startAll(dir string, gogc int) (all []*server, err error) {
+	ours, err := startOurs(dir + "/ours")
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	s, err := harness.LaunchStock(dir + "/stock")
+	all = append(all, ours)
+	stock, err := startStock("stock", dir+"/stock")
 	if err != nil {
-		return nil, nil, errors.Join(err, c.Close())
+		return all, err
 	}
-	both := func() error { return errors.Join(c.Close(), s.Close()) }
-	if _, err := c.AwaitStatus(harness.StartBound, "phase Ready", harness.IsReady); err != nil {
-		return nil, nil, errors.Join(err, both())
+	all = append(all, stock)
+	if gogc < 0 {
+		if gogc, err = ours.gogc(); err != nil {
+			return all, err
+		}
 	}
-	if err := s.AwaitReady(); err != nil {
-		return nil, nil, errors.Join(err, both())
+	if gogc == 0 || gogc == shippedGOGC {
+		return all, nil
 	}
-	ours = &server{name: "ours", close: c.Close, pids: func() ([]int, error) {
+	same, err := startStock(fmt.Sprintf("stock with GOGC=%d", gogc), dir+"/same", fmt.Sprintf("GOGC=%d", gogc))
+	if err != nil {
+		return all, err
+	}
+	return append(all, same), nil
+}
+
+func startOurs(dir string) (*server, error) {
+	c, err := harness.Launch(harness.Options{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	s := &server{name: "ours", close: c.Close, pki: c.Path("pki"), pids: func() ([]int, error) {
 		status, _, err := c.Status()
 		pids := []int{c.PID()}
 		for _, pid := range status.PIDs() {
@@ -57,15 +72,62 @@ func start(dir string) (ours, stock *server, err error) {
 		}
 		return pids, err
 	}}
-	stock = &server{name: "stock", close: s.Close, pids: func() ([]int, error) { return []int{s.PID()}, nil }}
-	if ours.config, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err == nil {
-		stock.config, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig)
+	_, err = c.AwaitStatus(harness.StartBound, "phase Ready", harness.IsReady)
+	return s.connected(c.Kubeconfig, err)
+}
+
+func startStock(name, dir string, env ...string) (*server, error) {
+	c, err := harness.LaunchStockWith(env, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{name: name, close: c.Close, pki: dir + "/pki", pids: func() ([]int, error) { return []int{c.PID()}, nil }}
+	return s.connected(c.Kubeconfig, c.AwaitReady())
+}
+
+// connected ends the server if it did not become ready.
+func (s *server) connected(kubeconfig string, err error) (*server, error) {
+	if err == nil {
+		s.config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
 	}
 	if err != nil {
-		return nil, nil, errors.Join(err, both())
+		return nil, errors.Join(fmt.Errorf("%s: %w", s.name, err), s.close())
 	}
-	ours.config.QPS, stock.config.QPS = -1, -1
-	return ours, stock, nil
+	s.config.QPS = -1
+	return s, nil
+}
+
+func names(servers []*server) string {
+	var all []string
+	for _, s := range servers {
+		all = append(all, s.name)
+	}
+	return strings.Join(all, " and ")
+}
+
+// shippedGOGC is what a Go program runs with.
+const shippedGOGC = 100
+
+var gogcMetric = regexp.MustCompile(`(?m)^go_gc_gogc_percent(?:\{.*\})? (\S+)$`)
+
+// gogc is the largest GOGC that a process of the server says it runs with.
+func (s *server) gogc() (int, error) {
+	answer, err := harness.Send(context.Background(), s.config, http.MethodGet, "/metrics", "")
+	if err != nil {
+		return 0, err
+	}
+	most := 0.0
+	for _, found := range gogcMetric.FindAllStringSubmatch(string(answer.Body), -1) {
+		value, err := strconv.ParseFloat(found[1], 64)
+		if err != nil {
+			return 0, err
+		}
+		most = max(most, value)
+	}
+	if most == 0 {
+		return 0, errors.New("cannot read the GOGC of our tiers from /metrics: say it by -gogc")
+	}
+	return int(most), nil
 }
 
 // cpu is what all processes of the server have used, in seconds: user and system.
@@ -92,87 +154,3 @@ func (s *server) cpu() (float64, error) {
 	}
 	return total, nil
 }
-
-const (
-	space   = "bench"
-	configs = "/api/v1/namespaces/" + space + "/configmaps"
-	secrets = "/api/v1/namespaces/" + space + "/secrets"
-	group   = "bench.example.com"
-	gadgets = "/apis/" + group + "/v1/namespaces/" + space + "/gadgets"
-	listed  = 500
-)
-
-// prepare makes what the workloads read: in two namespaces, so that lists stay as
-// long as they are.
-func (s *server) prepare() error {
-	ctx := context.Background()
-	post := func(path, body string) error {
-		answer, err := harness.Send(ctx, s.config, http.MethodPost, path, body, "Content-Type", "application/json")
-		if err == nil && answer.Code != http.StatusCreated {
-			err = fmt.Errorf("POST %s: %s", path, answer)
-		}
-		return err
-	}
-	for _, name := range []string{space, space + "-lists"} {
-		if err := post("/api/v1/namespaces", `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "`+name+`"}}`); err != nil {
-			return err
-		}
-	}
-	if err := post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd); err != nil {
-		return err
-	}
-	if err := harness.Await(ctx, time.Minute, "gadgets are served", func() error {
-		answer, err := harness.Send(ctx, s.config, http.MethodGet, gadgets, "")
-		if err == nil && answer.Code != http.StatusOK {
-			err = fmt.Errorf("%s", answer)
-		}
-		return err
-	}); err != nil {
-		return err
-	}
-	lists := strings.NewReplacer("/"+space+"/", "/"+space+"-lists/")
-	if err := errors.Join(post(configs, configMap("one")), post(gadgets, gadget("one"))); err != nil {
-		return err
-	}
-	for i := range listed {
-		name := fmt.Sprintf("of-many-%d", i)
-		if err := errors.Join(post(lists.Replace(configs), configMap(name)), post(lists.Replace(gadgets), gadget(name))); err != nil {
-			return err
-		}
-	}
-	return s.serviceAccount(ctx, post)
-}
-
-func (s *server) serviceAccount(ctx context.Context, post func(path, body string) error) error {
-	err := errors.Join(
-		post("/api/v1/namespaces/"+space+"/serviceaccounts", `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "bench"}}`),
-		post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", `{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "bench"},
-"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}, "subjects": [{"kind": "ServiceAccount", "name": "bench", "namespace": "`+space+`"}]}`))
-	if err != nil {
-		return err
-	}
-	clients, err := kubernetes.NewForConfig(s.config)
-	if err != nil {
-		return err
-	}
-	token, err := clients.CoreV1().ServiceAccounts(space).CreateToken(ctx, "bench", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err == nil {
-		s.token = token.Status.Token
-	}
-	return err
-}
-
-// filler makes objects of about 1 kB.
-var filler = strings.Repeat("x", 700)
-
-func configMap(name string) string {
-	return `{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "` + name + `"}, "data": {"filler": "` + filler + `"}}`
-}
-
-func gadget(name string) string {
-	return `{"apiVersion": "` + group + `/v1", "kind": "Gadget", "metadata": {"name": "` + name + `"}, "spec": {"size": 1, "filler": "` + filler + `"}}`
-}
-
-const crd = `{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "gadgets.` + group + `"}, "spec": {"group": "` + group + `", "scope": "Namespaced",
-"names": {"plural": "gadgets", "kind": "Gadget"}, "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object",
-"properties": {"size": {"type": "integer"}, "filler": {"type": "string"}}}}}}}]}}`

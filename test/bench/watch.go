@@ -17,34 +17,50 @@ import (
 )
 
 const (
-	watchers, writes = 500, 40
-	// pause between two writes: every watcher has seen the last one.
-	pause = 100 * time.Millisecond
+	watchers = 500
+	// writes of a turn.
+	writes = 10
+	// turns of each server.
+	turns = 4
 )
 
 // compareWatches writes an object that many watch, and prints how long it took from
-// the write to each of them.
+// the write to each of them. The servers take turns.
 func compareWatches(ours, stock *server) error {
-	fmt.Printf("\n| %d watchers, %d writes | p50 | p99 | last |\n|---|---|---|---|\n", watchers, writes)
-	times := map[*server][]time.Duration{}
-	for _, s := range []*server{stock, ours} {
-		var err error
-		if times[s], err = s.fanOut(); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+	fmt.Printf("\n| %d watchers, %d writes | p50 | p99 | last | CPU per event |\n|---|---|---|---|---|\n", watchers, writes*turns)
+	seen := map[*server]*window{ours: {}, stock: {}}
+	pair := []*server{stock, ours}
+	for range turns {
+		for _, s := range pair {
+			w, err := s.fanOut(watchers, writes)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+			all := seen[s]
+			all.times, all.cpu = append(all.times, w.times...), all.cpu+w.cpu
 		}
-		all := times[s]
-		fmt.Printf("| %s | %s | %s | %s |\n", s.name, milliseconds(all[len(all)/2]), milliseconds(all[len(all)*99/100]), milliseconds(all[len(all)-1]))
+		slices.Reverse(pair)
 	}
-	ratio := func(q int) float64 {
-		return float64(times[ours][len(times[ours])*q/100]) / float64(times[stock][len(times[stock])*q/100])
+	figures := []metric{latency(.5), latency(.99), latency(1), perRequest}
+	for _, s := range []*server{stock, ours} {
+		slices.Sort(seen[s].times)
+		fmt.Printf("| %s |", s.name)
+		for _, f := range figures[:3] {
+			fmt.Printf(" %s |", milliseconds(f(*seen[s])))
+		}
+		fmt.Printf(" %.0f us |\n", perRequest(*seen[s])*1e6)
 	}
-	fmt.Printf("| ours/stock | %.2f | %.2f | |\n", ratio(50), ratio(99))
+	fmt.Print("| ours/stock |")
+	for i, name := range []string{"p50", "p99", "last", "CPU"} {
+		fmt.Printf(" %s |", judged(figures[i](*seen[ours])/figures[i](*seen[stock]), markOf("watch", name, 0)))
+	}
+	fmt.Println()
 	return nil
 }
 
-// fanOut returns the sorted times from before each write to when each watcher had
-// read its event.
-func (s *server) fanOut() ([]time.Duration, error) {
+// fanOut returns the times from before each write to when each watcher had read its
+// event, and the CPU of the writes.
+func (s *server) fanOut(watchers, writes int) (w window, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	sent := make([]time.Time, writes)
@@ -57,7 +73,7 @@ func (s *server) fanOut() ([]time.Duration, error) {
 	}
 	client, err := rest.HTTPClientFor(s.config)
 	if err != nil {
-		return nil, err
+		return w, err
 	}
 	failed := make(chan error, watchers)
 	var open sync.WaitGroup
@@ -66,6 +82,10 @@ func (s *server) fanOut() ([]time.Duration, error) {
 		go func() { failed <- s.watch(ctx, client, open.Done, seen) }()
 	}
 	open.Wait()
+	before, err := s.cpu()
+	if err != nil {
+		return w, err
+	}
 	for n := range writes {
 		body := fmt.Sprintf(`{"data": {"write": "%d"}}`, n)
 		mu.Lock()
@@ -73,7 +93,7 @@ func (s *server) fanOut() ([]time.Duration, error) {
 		mu.Unlock()
 		answer, err := harness.Send(ctx, s.config, http.MethodPatch, configs+"/one", body, "Content-Type", "application/merge-patch+json")
 		if err != nil || answer.Code != http.StatusOK {
-			return nil, fmt.Errorf("write: %s %w", answer, err)
+			return w, fmt.Errorf("write: %s %w", answer, err)
 		}
 		if err := harness.Await(ctx, time.Minute, "all watchers have the event", func() error {
 			mu.Lock()
@@ -88,12 +108,11 @@ func (s *server) fanOut() ([]time.Duration, error) {
 			}
 			return nil
 		}); err != nil {
-			return nil, err
+			return w, err
 		}
-		time.Sleep(pause)
 	}
-	slices.Sort(all)
-	return all, nil
+	after, err := s.cpu()
+	return window{times: slices.Sorted(slices.Values(all)), cpu: after - before}, err
 }
 
 // watch reads events to its end. opened is called when the answer has begun.

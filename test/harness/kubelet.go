@@ -30,6 +30,7 @@ type Kubelet struct {
 	Host string
 	Port int
 
+	server   *http.Server
 	mu       sync.Mutex
 	seen     []KubeletRequest
 	open     int
@@ -58,19 +59,40 @@ func StartKubelet(t testing.TB, clientCA *Pair) *Kubelet {
 // StartKubeletOn is StartKubelet on another address of this machine.
 func StartKubeletOn(t testing.TB, host string, clientCA *Pair) *Kubelet {
 	t.Helper()
-	ca := Must(NewCA("kubelet-ca"))(t)
-	serving := Must(ca.Issue(Leaf{CommonName: "system:node:local", Hosts: []string{host}, Usage: serverUsage}))(t)
-	listener := Must(tls.Listen("tcp", net.JoinHostPort(host, "0"), &tls.Config{
+	k, err := LaunchKubelet(host, clientCA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
+// LaunchKubelet is StartKubeletOn outside of tests: who calls it closes it.
+func LaunchKubelet(host string, clientCA *Pair) (*Kubelet, error) {
+	ca, err := NewCA("kubelet-ca")
+	if err != nil {
+		return nil, err
+	}
+	serving, err := ca.Issue(Leaf{CommonName: "system:node:local", Hosts: []string{host}, Usage: serverUsage})
+	if err != nil {
+		return nil, err
+	}
+	listener, err := tls.Listen("tcp", net.JoinHostPort(host, "0"), &tls.Config{
 		Certificates: []tls.Certificate{serving.TLS()},
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    clientCA.Pool(),
-	}))(t)
+	})
+	if err != nil {
+		return nil, err
+	}
 	k := &Kubelet{Host: host, Port: listener.Addr().(*net.TCPAddr).Port, logGrown: make(chan struct{})}
-	server := &http.Server{Handler: k}
-	go server.Serve(listener)
-	t.Cleanup(func() { server.Close() })
-	return k
+	k.server = &http.Server{Handler: k}
+	go k.server.Serve(listener)
+	return k, nil
 }
+
+// Close ends all connections.
+func (k *Kubelet) Close() error { return k.server.Close() }
 
 // RunPod makes a node of that name, which is this kubelet, and a running pod on
 // it, both by the same name, in the namespace default.

@@ -36,6 +36,11 @@ type Stock struct {
 
 // LaunchStock starts it in dir and does not wait.
 func LaunchStock(dir string, args ...string) (*Stock, error) {
+	return LaunchStockWith(nil, dir, args...)
+}
+
+// LaunchStockWith is LaunchStock with more variables, "NAME=value".
+func LaunchStockWith(env []string, dir string, args ...string) (*Stock, error) {
 	if err := Build(); err != nil {
 		return nil, err
 	}
@@ -57,7 +62,7 @@ func LaunchStock(dir string, args ...string) (*Stock, error) {
 	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--authorization-config=") }) {
 		flags = slices.DeleteFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--authorization-mode=") }) // they exclude each other
 	}
-	if s.Process, err = StartProcess(syscall.SIGTERM, nil, Bin("stock/kube-apiserver"), append(flags, args...)...); err != nil {
+	if s.Process, err = StartProcess(syscall.SIGTERM, env, Bin("stock/kube-apiserver"), append(flags, args...)...); err != nil {
 		s.endEtcd(time.Second)
 	}
 	return s, err

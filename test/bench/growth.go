@@ -1,0 +1,3 @@
+package main
+
+func grow(dir string, s settings) error { return nil }
