@@ -161,8 +161,12 @@ diff: build kubectl stock ## Send the same requests to ours and to stock, and co
 	$(DIFF) -run '$(RUN)'
 
 .PHONY: bench
-bench: build stock ## Compare the speed with stock's: ratios, and plots in bin/bench [ARGS='-long -only=get']
+bench: build stock ## Compare the speed with stock's: ratios, marks, and plots in bin/bench [ARGS='-long -only=get']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -plots=bin/bench $(ARGS)
+
+.PHONY: bench-growth
+bench-growth: build stock ## Measure how both grow with objects, watchers and CRDs, one after the other [ARGS='-long -only=objects']
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -growth $(ARGS)
 
 # How many CRDs, one storm of ours and one of stock's for each number.
 CRDS ?= 500,2000

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	streamed  = 64 << 20
+	streamed  = 256 << 20
 	execTurns = 3
 	inDefault = "/api/v1/namespaces/default/"
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -46,7 +47,9 @@ func (d *differences) compare(w workload, crowds []*crowd) error {
 			first = answer
 		} else if diff := cmp.Diff(first, answer); diff != "" {
 			name := fmt.Sprintf("%s (%s)", w.name, c.server.name)
-			d.found = append(d.found, name)
+			if !slices.Contains(d.found, name) {
+				d.found = append(d.found, name)
+			}
 			fmt.Fprintf(os.Stderr, "DIFFERENT answers to %s (-%s +%s):\n%.2000s\n", w.name, crowds[0].server.name, c.server.name, diff)
 		}
 	}

@@ -18,6 +18,9 @@ func (s scene) String() string {
 	if s.http1 {
 		protocol = "HTTP/1.1"
 	}
+	if s.clients == 1 {
+		return "1 client, " + protocol
+	}
 	return fmt.Sprintf("%d clients, %s", s.clients, protocol)
 }
 

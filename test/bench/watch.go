@@ -32,7 +32,7 @@ func compareWatches(ours, stock *server) error {
 	pair := []*server{stock, ours}
 	for range turns {
 		for _, s := range pair {
-			w, err := s.fanOut(watchers, writes)
+			w, err := s.fanOut(context.Background(), watchers, writes)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -58,10 +58,17 @@ func compareWatches(ours, stock *server) error {
 	return nil
 }
 
+// delivery is what became of some writes.
+type delivery struct {
+	window
+	// memory is with all watchers there.
+	memory harness.Memory
+}
+
 // fanOut returns the times from before each write to when each watcher had read its
-// event, and the CPU of the writes.
-func (s *server) fanOut(watchers, writes int) (w window, err error) {
-	ctx, cancel := context.WithCancel(context.Background())
+// event, the CPU of the writes, and the memory at their end.
+func (s *server) fanOut(parent context.Context, watchers, writes int) (w delivery, err error) {
+	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	sent := make([]time.Time, writes)
 	var mu sync.Mutex
@@ -112,7 +119,12 @@ func (s *server) fanOut(watchers, writes int) (w window, err error) {
 		}
 	}
 	after, err := s.cpu()
-	return window{times: slices.Sorted(slices.Values(all)), cpu: after - before}, err
+	if err != nil {
+		return w, err
+	}
+	w.memory, err = s.memory()
+	w.times, w.cpu = slices.Sorted(slices.Values(all)), after-before
+	return w, err
 }
 
 // watch reads events to its end. opened is called when the answer has begun.
