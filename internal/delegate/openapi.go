@@ -23,16 +23,27 @@ const (
 )
 
 const (
-	// askTimeout bounds one question for a document. A question keeps others from
-	// being asked, and the delegate keeps what it began to make for the next one.
-	askTimeout = 15 * time.Second
-	// patience is how long a request waits for news of a document of which there
-	// is an older copy. A delegate that hangs costs clients that much, and no more.
-	patience = time.Second
-	// firstPatience is the same where there is no copy to fall back on.
-	firstPatience = 10 * time.Second
 	// followPause keeps a burst of new CRDs from asking for each of them.
 	followPause = time.Second
+)
+
+// patience is how long a document is waited for. A delegate that dies, or is dead to the
+// handshake, ends every wait.
+type patience struct {
+	// ask bounds one question. A question keeps others from being asked, and the delegate
+	// keeps what it began to make for the next one.
+	ask time.Duration
+	// news bounds a request where there is an older copy: a delegate that hangs costs
+	// clients that much, and no more. first is the same without a copy.
+	news, first time.Duration
+}
+
+var (
+	// listPatience is for what is made in a moment.
+	listPatience = patience{ask: 15 * time.Second, news: time.Second, first: 10 * time.Second}
+	// mergedPatience is for version 2: with thousands of CRDs it is work for half a minute, and without
+	// them it would be a document like any other. It is within the timeout of a request.
+	mergedPatience = patience{ask: 55 * time.Second, news: 55 * time.Second, first: 55 * time.Second}
 )
 
 // document is the copy of one of the delegate's OpenAPI documents. It is asked
@@ -41,6 +52,7 @@ const (
 // yet.
 type document struct {
 	path     string
+	patience patience
 	ask      http.Handler
 	complete func() bool
 
@@ -56,9 +68,9 @@ type document struct {
 // in time.
 func (d *document) refresh(ctx context.Context) {
 	d.mu.Lock()
-	bound := patience
+	bound := d.patience.news
 	if d.body == nil {
-		bound = firstPatience
+		bound = d.patience.first
 	}
 	if d.asking == nil {
 		d.asking = make(chan struct{})
@@ -79,7 +91,7 @@ func (d *document) refresh(ctx context.Context) {
 
 func (d *document) fetch(etag string) {
 	answer := responsewriter.NewInMemoryResponseWriter()
-	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), d.patience.ask)
 	defer cancel()
 	defer d.asked()
 	d.ask.ServeHTTP(answer, d.question(ctx, etag))
@@ -174,8 +186,8 @@ type documents struct {
 
 func newDocuments(ask http.Handler, complete func() bool) *documents {
 	return &documents{
-		v2: &document{path: openAPIV2, ask: ask, complete: complete},
-		v3: &document{path: openAPIV3, ask: ask, complete: complete},
+		v2: &document{path: openAPIV2, patience: mergedPatience, ask: ask, complete: complete},
+		v3: &document{path: openAPIV3, patience: listPatience, ask: ask, complete: complete},
 	}
 }
 

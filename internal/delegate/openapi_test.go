@@ -425,6 +425,34 @@ func TestAMergedDocumentOfALostDelegate(t *testing.T) {
 	}
 }
 
+// With thousands of CRDs it takes extensions long to make its part. Without it, or with an older one, the
+// document would be a whole one that lacks what exists.
+func TestTheMergedDocumentIsWaitedForWhileTheDelegateLives(t *testing.T) {
+	of, slow := &tells{}, make(chan struct{})
+	of.say(openAPIV2, "old")
+	e := newExtensions(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") != "" {
+			<-slow
+		}
+		of.ServeHTTP(w, r)
+	}))
+	l := e.live("first")
+	e.prepared(l)
+	l.Publish(&handshakev1.RoutesResponse{Complete: true})
+	e.wait("its whole announcement", handshake.Complete)
+	m := newMerged(&upstream{delegates: []http.Handler{e.Target(nil).UnprotectedHandler()}}, []*Delegate{e.Delegate})
+	defer m.forget.Stop()
+	call(m, asJane(openAPIV2))
+	of.say(openAPIV2, "newer")
+	time.AfterFunc(2*listPatience.news, func() { close(slow) })
+	if got := call(m, asJane(openAPIV2)).Body.String(); got != "newer" {
+		t.Errorf("got %q", got)
+	}
+	if mergedPatience.first < 50*time.Second || mergedPatience.ask < mergedPatience.first {
+		t.Errorf("%+v is not enough for thousands of CRDs", mergedPatience)
+	}
+}
+
 func TestADocumentThatIsNoneIsNone(t *testing.T) {
 	d := &document{path: openAPIV2, body: []byte("no gzip"), zipped: true}
 	if etag, body := d.held(); etag != "" || body != nil {
