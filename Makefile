@@ -101,7 +101,7 @@ test: verify unit layout spine diff-ci conformance-ci ## Everything: verify, uni
 # go vet runs once, in lint, with all of its checks; go test would repeat some of them.
 .PHONY: unit
 unit: ## Tests that stand beside the code
-	$(GO_TEST) -v -vet=off -p 2 -timeout 15m $(PACKAGES)
+	$(GO_TEST) -v -vet=off -p 2 -timeout 15m $(PACKAGES) ./test/bench/...
 
 # The detector needs cgo and another build of all that is tested: minutes cold, which is why the CI does without.
 # hop, core, extensions and aggregator link most of Kubernetes. PACKAGES='./internal/supervisor/...' picks some.

@@ -123,6 +123,7 @@ func bench(dir string, s settings) (err error) {
 	if err := compareMemory("after all this", ours, stock); err != nil {
 		return err
 	}
+	fmt.Println("\n" + judgements(rows))
 	if s.plots != "" {
 		err = plot(s.plots, rows)
 	}

@@ -39,6 +39,12 @@ func markOf(workload, metric string, clients int) *mark {
 	return nil
 }
 
+// met goes by what is printed: a ratio of 1.00 meets a mark of 1.
+func (m *mark) met(ratio float64) bool {
+	rounded := math.Round(ratio*100) / 100
+	return rounded == m.bound || (rounded > m.bound) == m.atLeast
+}
+
 // judged is the ratio and, if there is a mark, whether it is met.
 func judged(ratio float64, m *mark) string {
 	switch {
@@ -51,8 +57,7 @@ func judged(ratio float64, m *mark) string {
 	if m.atLeast {
 		sign = ">="
 	}
-	// As printed: a ratio of 1.00 meets a mark of 1.
-	if rounded := math.Round(ratio*100) / 100; rounded == m.bound || (rounded > m.bound) == m.atLeast {
+	if m.met(ratio) {
 		verdict = "met"
 	}
 	return fmt.Sprintf("%.2f %s (%s %.2f)", ratio, verdict, sign, m.bound)

@@ -52,19 +52,46 @@ func printHead(s scene) {
 
 // String is a line of the table.
 func (r row) String() string {
-	judge := func(ratio float64, metric string) string {
-		return judged(ratio, markOf(r.workload, metric, r.scene.clients))
+	ratios := r.marked()
+	judge := func(metric string) string {
+		return judged(ratios[metric], markOf(r.workload, metric, r.scene.clients))
 	}
 	of := r.stock().median
 	cells := []string{
 		r.workload,
-		judge(r.ratio(rate), "req/s"), spread(r.ratios(1, rate)),
-		judge(r.ratio(perRequest), "CPU"), spread(r.ratios(1, perRequest)), judge(median(r.ratios(2, perRequest)), "CPU, same GOGC"),
-		judge(r.ratio(latency(.5)), "p50"), judge(r.ratio(latency(.9)), "p90"), judge(r.ratio(latency(.99)), "p99"),
+		judge("req/s"), spread(r.ratios(1, rate)),
+		judge("CPU"), spread(r.ratios(1, perRequest)), judge("CPU, same GOGC"),
+		judge("p50"), judge("p90"), judge("p99"),
 		fmt.Sprintf("%.0f", of(rate)), fmt.Sprintf("%.0f us", of(perRequest)*1e6),
 		milliseconds(of(latency(.5))), milliseconds(of(latency(.9))), milliseconds(of(latency(.99))),
 	}
 	return "| " + strings.Join(cells, " | ") + " |"
+}
+
+// judgements are how many marks of all rows are met, and which are missed.
+func judgements(rows []row) string {
+	met, missed := 0, []string{}
+	for _, r := range rows {
+		for metric, ratio := range r.marked() {
+			switch m := markOf(r.workload, metric, r.scene.clients); {
+			case m == nil || math.IsNaN(ratio):
+			case m.met(ratio):
+				met++
+			default:
+				missed = append(missed, fmt.Sprintf("%s of %s with %s", metric, r.workload, r.scene))
+			}
+		}
+	}
+	slices.Sort(missed)
+	return fmt.Sprintf("Marks of requests: %d met, %d missed: %s.", met, len(missed), strings.Join(missed, "; "))
+}
+
+// marked are the ratios that can have a mark, by the metric's name.
+func (r row) marked() map[string]float64 {
+	return map[string]float64{
+		"req/s": r.ratio(rate), "CPU": r.ratio(perRequest), "CPU, same GOGC": median(r.ratios(2, perRequest)),
+		"p50": r.ratio(latency(.5)), "p90": r.ratio(latency(.9)), "p99": r.ratio(latency(.99)),
+	}
 }
 
 // spread is the lowest and the highest ratio of a pair.
