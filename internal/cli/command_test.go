@@ -16,7 +16,7 @@ func execute(t *testing.T, args ...string) (stdout, stderr string, code int) {
 
 // TestHelpFitsAScreen: 50 lines of at most 120 characters.
 func TestHelpFitsAScreen(t *testing.T) {
-	for _, command := range []string{"", "run", "status", "stop", "restart", "logs", "kubeconfig", "ssh-key", "version", "completion"} {
+	for _, command := range []string{"", "run", "status", "stop", "restart", "logs", "kubeconfig", "ssh-key", "version", "completion", "etcd move-extensions"} {
 		out, _, code := execute(t, strings.Fields(command+" --help")...)
 		lines := strings.Split(out, "\n")
 		if code != ExitOK || len(lines) > 50 {
@@ -49,6 +49,10 @@ func TestWrongCommandLines(t *testing.T) {
 		{"logs scheduler", `unknown tier "scheduler"`},
 		{"version -o xml", "xml"},
 		{"stop --timeout=soon", "--timeout"},
+		{"etcd move-extensions", "want one of --to-servers and --to-main"},
+		{"etcd move-extensions --to-main --to-servers=http://h:1", "want one of --to-servers and --to-main"},
+		{"etcd move-extensions --to-servers=nowhere", `--to-servers: "nowhere" is no URL`},
+		{"etcd move-extensions --to-main --to-cafile=/dev/null", "give its --to-servers too"},
 	} {
 		_, stderr, code := execute(t, strings.Fields(c.args)...)
 		if code != ExitConfiguration || !strings.HasPrefix(stderr, "error: ") || !strings.Contains(stderr, c.says) {

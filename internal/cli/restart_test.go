@@ -26,6 +26,9 @@ func (direct) Invite(context.Context, string, time.Duration) (control.Invitation
 func (direct) CompactEtcd(context.Context) (control.Compaction, error) {
 	return control.Compaction{}, nil
 }
+func (direct) MoveExtensions(context.Context, control.MoveTarget) (control.Move, error) {
+	return control.Move{}, nil
+}
 
 func TestOnlyWhatRunsIsOffered(t *testing.T) {
 	// t.TempDir is too long for a socket in it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -93,6 +94,9 @@ func showTable(w io.Writer, s *control.Status, wide bool) error {
 		}
 	} else {
 		fmt.Fprintln(w, "Etcd:  your own")
+	}
+	if len(s.Etcd.Extensions) > 0 {
+		fmt.Fprintf(w, "       for custom resources %s\n", strings.Join(s.Etcd.Extensions, ","))
 	}
 	for _, tier := range s.Tiers {
 		for _, r := range tier.Replicas {

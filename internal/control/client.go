@@ -1,10 +1,12 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -84,9 +86,23 @@ func (c *Client) CompactEtcd(ctx context.Context) (*Compaction, error) {
 	return done, c.call(ctx, http.MethodPost, "/v1/etcd/compact", nil, done)
 }
 
+// MoveExtensions has CRDs and custom resources moved to another etcd.
+func (c *Client) MoveExtensions(ctx context.Context, to MoveTarget) (*Move, error) {
+	body, err := json.Marshal(to)
+	if err != nil {
+		return nil, err
+	}
+	done := &Move{}
+	return done, c.send(ctx, http.MethodPost, "/v1/etcd/move-extensions", nil, bytes.NewReader(body), done)
+}
+
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, into any) error {
+	return c.send(ctx, method, path, query, nil, into)
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body io.Reader, into any) error {
 	u := url.URL{Scheme: "http", Host: "supervisor", Path: path, RawQuery: query.Encode()}
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type fake struct {
 	restart func(context.Context, string) error
 	scale   func(map[string]int) error
 	compact func() (Compaction, error)
+	move    func(MoveTarget) (Move, error)
 }
 
 func (f *fake) Status(context.Context) Status                   { return f.status }
@@ -35,6 +36,9 @@ func (f *fake) Invite(context.Context, string, time.Duration) (Invitation, error
 	return Invitation{}, nil
 }
 func (f *fake) CompactEtcd(context.Context) (Compaction, error) { return f.compact() }
+func (f *fake) MoveExtensions(_ context.Context, to MoveTarget) (Move, error) {
+	return f.move(to)
+}
 
 func serve(t *testing.T, f *fake) *Client {
 	t.Helper()
@@ -170,5 +174,20 @@ func TestScaleTellsEveryNumberAndPassesTheErrorOn(t *testing.T) {
 	}})
 	if err := c.Scale(t.Context(), map[string]int{"core": 3, "extensions": 1}); err == nil || err.Error() != "no room" {
 		t.Error(err)
+	}
+}
+
+func TestAMoveIsAskedForWithItsTargetAndTold(t *testing.T) {
+	to := MoveTarget{Servers: []string{"https://h:1", "https://h:2"}, CAFile: "/ca", CertFile: "/cert", KeyFile: "/key", DeleteSource: true}
+	want := Move{Keys: 1, Bytes: 2, Raised: 3, AwaySeconds: 4, Deleted: 5, Flags: "f"}
+	var asked MoveTarget
+	var why error
+	c := serve(t, &fake{move: func(to MoveTarget) (Move, error) { asked = to; return want, why }})
+	if got, err := c.MoveExtensions(t.Context(), to); err != nil || *got != want || !reflect.DeepEqual(asked, to) {
+		t.Errorf("asked for %+v, got %+v %v", asked, got, err)
+	}
+	why = errors.New("no etcd")
+	if _, err := c.MoveExtensions(t.Context(), to); err == nil || err.Error() != "no etcd" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -29,6 +29,8 @@ type Supervisor interface {
 	Invite(ctx context.Context, address string, ttl time.Duration) (Invitation, error)
 	// CompactEtcd makes room in the embedded etcd.
 	CompactEtcd(ctx context.Context) (Compaction, error)
+	// MoveExtensions returns when extensions serves from the target.
+	MoveExtensions(ctx context.Context, to MoveTarget) (Move, error)
 }
 
 // Server answers on the control socket.
@@ -124,6 +126,19 @@ func handler(s Supervisor) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/etcd/compact", func(w http.ResponseWriter, r *http.Request) {
 		done, err := s.CompactEtcd(r.Context())
+		if err != nil {
+			answer(w, http.StatusConflict, failure{err.Error()})
+			return
+		}
+		answer(w, http.StatusOK, done)
+	})
+	mux.HandleFunc("POST /v1/etcd/move-extensions", func(w http.ResponseWriter, r *http.Request) {
+		var to MoveTarget
+		if err := json.NewDecoder(r.Body).Decode(&to); err != nil {
+			answer(w, http.StatusBadRequest, failure{err.Error()})
+			return
+		}
+		done, err := s.MoveExtensions(r.Context(), to)
 		if err != nil {
 			answer(w, http.StatusConflict, failure{err.Error()})
 			return

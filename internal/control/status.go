@@ -8,6 +8,7 @@
 //	POST /v1/scale?TIER=N      204 when there are so many replicas
 //	POST /v1/join-token?ttl=D&listen=HOST:PORT  Invitation
 //	POST /v1/etcd/compact      Compaction, when it is done
+//	POST /v1/etcd/move-extensions   MoveTarget, answered by Move when it is done
 package control
 
 import "time"
@@ -28,6 +29,8 @@ type Status struct {
 type Etcd struct {
 	PID      int  `json:"pid"`
 	Embedded bool `json:"embedded"`
+	// Extensions are the URLs of the etcd that CRDs and custom resources have alone.
+	Extensions []string `json:"extensions,omitempty"`
 	// Problem says what is wrong with it and what to do, in one line.
 	Problem string `json:"problem,omitempty"`
 }
@@ -47,6 +50,33 @@ type Compaction struct {
 	After  string `json:"after"`
 	// Full tells that there still is no room, and writes are refused.
 	Full bool `json:"full"`
+}
+
+// MoveTarget is the etcd that CRDs and custom resources are to move to.
+type MoveTarget struct {
+	// Servers are URLs; none is the etcd of all the rest. Files are absolute paths, or
+	// empty.
+	Servers  []string `json:"servers,omitempty"`
+	CAFile   string   `json:"caFile,omitempty"`
+	CertFile string   `json:"certFile,omitempty"`
+	KeyFile  string   `json:"keyFile,omitempty"`
+	// DeleteSource has what was moved deleted where it was.
+	DeleteSource bool `json:"deleteSource,omitempty"`
+}
+
+// Move is what a move has done.
+type Move struct {
+	// Keys and Bytes are what was found to be the same in both.
+	Keys  int64 `json:"keys"`
+	Bytes int64 `json:"bytes"`
+	// Raised is how many writes it took to raise the revision.
+	Raised int64 `json:"raised"`
+	// AwaySeconds is how long custom resources were not served.
+	AwaySeconds float64 `json:"awaySeconds"`
+	// Deleted is how many keys were deleted where they were.
+	Deleted int64 `json:"deleted"`
+	// Flags are those to start the supervisor with from now on.
+	Flags string `json:"flags"`
 }
 
 // Tier is one tier and its processes.

@@ -35,6 +35,9 @@ type Remote struct {
 	// CAFile is the CA of the servers; empty means those of the system.
 	// CertFile and KeyFile are shown to them; empty is none.
 	CAFile, CertFile, KeyFile string
+	// FlagPrefix is what the flags begin with that say all this: "etcd" of
+	// --etcd-servers.
+	FlagPrefix string
 }
 
 // Reach returns nil once one of the servers answers. What waiting cannot mend,
@@ -102,24 +105,24 @@ func (r Remote) reach(ctx context.Context, server string) answer {
 	if err == nil {
 		return answer{}
 	}
-	hint, mistake := advice(err, server)
+	hint, mistake := advice(err, server, r.FlagPrefix)
 	return answer{fmt.Errorf("cannot reach etcd at %s: %w: %s", server, err, hint), mistake}
 }
 
 // advice says what to do, and whether waiting cannot help. gRPC passes on the text
 // of errors alone. A clock may be set while we wait, so dates are no mistake.
-func advice(err error, server string) (hint string, mistake bool) {
+func advice(err error, server, flags string) (hint string, mistake bool) {
 	text := err.Error()
 	switch plain := strings.HasPrefix(server, "http:"); {
 	case strings.Contains(text, "does not look like a TLS handshake"):
 		return "give it as http://, it speaks no TLS", true
 	case strings.Contains(text, "x509:") || strings.Contains(text, "tls:"):
 		dates := strings.Contains(text, "expired or is not yet valid")
-		return "give an --etcd-cafile that signed its certificate and an --etcd-certfile that it accepts, and see that the clock is right", !dates
+		return fmt.Sprintf("give an --%[1]s-cafile that signed its certificate and an --%[1]s-certfile that it accepts, and see that the clock is right", flags), !dates
 	case plain && (strings.Contains(text, "EOF") || strings.Contains(text, "reset") || strings.Contains(text, "preface")):
-		return "give it as https:// if it speaks TLS, or start it, or give other --etcd-servers", false
+		return fmt.Sprintf("give it as https:// if it speaks TLS, or start it, or give other --%s-servers", flags), false
 	}
-	return "start it, or give other --etcd-servers", false
+	return fmt.Sprintf("start it, or give other --%s-servers", flags), false
 }
 
 // ask calls what needs no permission. An answer that refuses is an answer.

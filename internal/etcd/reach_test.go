@@ -58,7 +58,7 @@ func TestWhatWaitingCannotMendIsTheUsersMistake(t *testing.T) {
 		"x509: certificate has expired or is not yet valid: now is": {"https://h:1", "clock", false},
 		"error reading server preface: EOF":                         {"http://h:1", "https://", false},
 	} {
-		hint, mistake := advice(errors.New(text), c.server)
+		hint, mistake := advice(errors.New(text), c.server, "etcd")
 		if !strings.Contains(hint, c.hint) || mistake != c.mistake {
 			t.Errorf("%s: %q, mistake %v", text, hint, mistake)
 		}

@@ -56,6 +56,9 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 	}
 	p.Listen()
 	p.Reach(tier.Configured)
+	if ctx, err = awaitCustody(ctx, p, o, config.GenericConfig); err != nil {
+		return err
+	}
 
 	notFound := notfoundhandler.New(config.GenericConfig.Serializer, genericfilters.NoMuxAndDiscoveryIncompleteKey)
 	server, err := config.Complete().New(genericapiserver.NewEmptyDelegateWithCustomHandler(notFound))

@@ -91,15 +91,22 @@ func (s *setup) given(name tier.Name, replica string) options.Given {
 	if s.advertise.IsLoopback() {
 		g.Reconciler = noReconciler
 	}
+	e := s.mainEtcd(name)
+	if own := s.own.Load(); own != nil && name == tier.Extensions {
+		e = *own
+	}
+	g.EtcdServers, g.EtcdCA, g.EtcdClient = e.Servers, e.CAFile, wiring.KeyPair{Cert: e.CertFile, Key: e.KeyFile}
+	return g
+}
+
+// mainEtcd is how who reaches the etcd of core.
+func (s *setup) mainEtcd(who tier.Name) wiring.Etcd {
 	if s.embedded() {
-		g.EtcdServers = []string{"https://" + s.etcdAddress}
-		g.EtcdCA, g.EtcdClient = s.pki.EtcdCA().Cert, s.pki.EtcdClient(name)
-		return g
+		client := s.pki.EtcdClient(who)
+		return wiring.Etcd{Servers: []string{"https://" + s.etcdAddress}, CAFile: s.pki.EtcdCA().Cert, CertFile: client.Cert, KeyFile: client.Key}
 	}
 	o := s.options
-	g.EtcdServers, g.EtcdCA = o.EtcdServers, o.EtcdCAFile
-	g.EtcdClient = wiring.KeyPair{Cert: o.EtcdCertFile, Key: o.EtcdKeyFile}
-	return g
+	return wiring.Etcd{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile}
 }
 
 // etcdTLS is for calls to the embedded etcd as the supervisor.

@@ -36,7 +36,10 @@ func (s *setup) pkiOptions() (pki.Options, error) {
 }
 
 func givenPairs(o *options.Options) ([]pki.GivenPair, error) {
-	pairs := []pki.GivenPair{{CertFlag: "etcd-certfile", Cert: o.EtcdCertFile, KeyFlag: "etcd-keyfile", Key: o.EtcdKeyFile}}
+	pairs := []pki.GivenPair{
+		{CertFlag: "etcd-certfile", Cert: o.EtcdCertFile, KeyFlag: "etcd-keyfile", Key: o.EtcdKeyFile},
+		{CertFlag: "extensions-etcd-certfile", Cert: o.ExtensionsEtcd.CertFile, KeyFlag: "extensions-etcd-keyfile", Key: o.ExtensionsEtcd.KeyFile},
+	}
 	for _, flags := range [][2]string{
 		{"proxy-client-cert-file", "proxy-client-key-file"},
 		{"kubelet-client-certificate", "kubelet-client-key"},
@@ -62,5 +65,6 @@ func givenCAs(o *options.Options) []pki.GivenCAs {
 		{Flag: "requestheader-client-ca-file", File: last("requestheader-client-ca-file"), ForClients: true},
 		{Flag: "kubelet-certificate-authority", File: last("kubelet-certificate-authority")},
 		{Flag: "etcd-cafile", File: o.EtcdCAFile},
+		{Flag: "extensions-etcd-cafile", File: o.ExtensionsEtcd.CAFile},
 	}
 }

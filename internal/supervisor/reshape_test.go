@@ -106,3 +106,32 @@ func TestNothingJoinsWhatStops(t *testing.T) {
 		}
 	})
 }
+
+func TestATierIsHaltedAndGoesOnAsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t).run()
+		s.happened = nil
+		s.actor("core").onTerm = func() { time.AfterFunc(time.Second, func() { s.actor("core").end(lifecycle.Exit{}) }) }
+		began := time.Now()
+		if err := s.chain.Halt(t.Context(), "core"); err != nil || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		s.pass(time.Hour) // nobody starts it
+		s.wantHappened("core SIGTERM", "core exits")
+		s.wantPhase(lifecycle.PhaseDegraded)
+		s.happened = nil
+		if err := s.chain.Replace([]*member{s.member("core", "other", "core-0")}); err != nil {
+			t.Error(err)
+		}
+		if err := s.chain.AwaitReady(t.Context(), "core-0"); err != nil {
+			t.Error(err)
+		}
+		s.wantHappened("other starts")
+		s.wantPhase(lifecycle.PhaseReady)
+		s.stop()
+		if err := s.chain.Halt(t.Context(), "core"); !errors.Is(err, errStopping) {
+			t.Errorf("halted in the middle of a stop: %v", err)
+		}
+		s.end()
+	})
+}

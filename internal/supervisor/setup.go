@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"triptych.dev/triptych/internal/auditlog"
 	"triptych.dev/triptych/internal/datadir"
@@ -40,7 +41,8 @@ type setup struct {
 	report      *pki.Report
 	advertise   net.IP
 	url         string
-	etcdAddress string // empty with an etcd of the user's
+	etcdAddress string                      // empty with an etcd of the user's
+	own         atomic.Pointer[wiring.Etcd] // the etcd of extensions alone; nil if there is none
 	forker      *child.Forker
 	host        *confine.Host
 	logs        map[string]*child.Log
@@ -59,6 +61,9 @@ func prepare(o *options.Options, e Environment) (*setup, error) {
 	s := &setup{
 		options: o, head: o.Head(e.Environ), executable: e.Executable,
 		environ: child.Environment(e.Environ), signals: e.Signals, logs: map[string]*child.Log{},
+	}
+	if len(o.ExtensionsEtcd.Servers) > 0 {
+		s.own.Store(&o.ExtensionsEtcd)
 	}
 	steps := []func() error{s.findPrograms, s.openDir, s.listen, s.listenPlain, s.ensurePKI, s.prepareSSH, s.reserveEtcd, s.reachEtcd, s.writeWiring, s.openLogs, s.openAuditLog}
 	for _, step := range steps {
@@ -148,12 +153,27 @@ func (s *setup) reserveEtcd() error {
 // its own words and after a long wait. One that is behind an egress proxy of the
 // tiers is left to them.
 func (s *setup) reachEtcd() error {
-	if s.embedded() || s.options.Forwarded.Given("egress-selector-config-file") {
+	if s.options.Forwarded.Given("egress-selector-config-file") {
 		return nil
 	}
-	o := s.options
-	r := etcd.Remote{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile}
-	return untilSignal(s.signals, r.Reach)
+	var yours []etcd.Remote
+	if !s.embedded() {
+		yours = append(yours, remote("etcd", s.mainEtcd(tier.Core)))
+	}
+	if own := s.own.Load(); own != nil {
+		yours = append(yours, remote("extensions-etcd", *own))
+	}
+	for _, r := range yours {
+		if err := untilSignal(s.signals, r.Reach); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remote is an etcd whose flags begin with prefix.
+func remote(prefix string, e wiring.Etcd) etcd.Remote {
+	return etcd.Remote{Servers: e.Servers, CAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile, FlagPrefix: prefix}
 }
 
 // untilSignal is for a wait before anybody else reads the signals. The one that
@@ -194,7 +214,13 @@ func (s *setup) writeWiring() error {
 }
 
 func (s *setup) wiring(name tier.Name, replica string) wiring.Wiring {
+	var main *wiring.Etcd
+	if name == tier.Extensions && s.own.Load() != nil {
+		e := s.mainEtcd(name)
+		main = &e
+	}
 	return wiring.Wiring{
+		MainEtcd:      main,
 		Tier:          name,
 		Replica:       replica,
 		Head:          s.head,

@@ -23,6 +23,9 @@ func (v *Supervisor) Status(ctx context.Context) control.Status {
 		InsecureURL: v.front.shownURL(now),
 		Etcd:        control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
 	}
+	if own := v.setup.own.Load(); own != nil {
+		s.Etcd.Extensions = own.Servers
+	}
 	if size := now.Children[Etcd].Full; size != "" {
 		s.Etcd.Problem = fullLine(size)
 	}

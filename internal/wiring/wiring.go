@@ -46,6 +46,19 @@ type Wiring struct {
 	// PublicAddress is the host:port of the head's secure port, which core
 	// publishes in the endpoints of the kubernetes Service.
 	PublicAddress string `json:"publicAddress"`
+	// MainEtcd is core's, for an extensions that has an etcd of its own.
+	MainEtcd *Etcd `json:"mainEtcd,omitempty"`
+}
+
+// Etcd is how an etcd is reached.
+type Etcd struct {
+	// Servers are URLs.
+	Servers []string `json:"servers"`
+	// CAFile is the CA of the servers, empty for those of the system; CertFile and
+	// KeyFile are shown to them, empty for none.
+	CAFile   string `json:"caFile,omitempty"`
+	CertFile string `json:"certFile,omitempty"`
+	KeyFile  string `json:"keyFile,omitempty"`
 }
 
 // Listen names the sockets of one process.

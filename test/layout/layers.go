@@ -16,7 +16,7 @@ var layers = [][]string{
 	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services", "internal/auditlog"},
 	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable"},
 	// What tiers say to one another, and how.
-	{"internal/handshake", "internal/hop", "internal/router", "internal/exposition", "internal/pki", "internal/authorization", "internal/rights", "internal/sshaccess", "internal/invitation"},
+	{"internal/handshake", "internal/hop", "internal/router", "internal/exposition", "internal/pki", "internal/authorization", "internal/rights", "internal/sshaccess", "internal/invitation", "internal/custody"},
 	{"internal/process", "internal/insecure", "internal/tunnel"},
 	{"internal/dialer"},
 	{"internal/serving", "internal/etcd"},

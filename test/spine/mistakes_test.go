@@ -147,6 +147,7 @@ func TestMistakenCertificatesByFlags(t *testing.T) {
 		{"kubelet-client-certificate", "kubelet-client-key"},
 		{"tls-sni-cert-key", "tls-sni-cert-key"},
 		{"etcd-certfile", "etcd-keyfile"},
+		{"extensions-etcd-certfile", "extensions-etcd-keyfile"},
 	} {
 		for name, m := range map[string]struct {
 			cert, key string
@@ -164,8 +165,8 @@ func TestMistakenCertificatesByFlags(t *testing.T) {
 			if flags[0] == flags[1] {
 				args = []string{"--" + flags[0] + "=" + dir + "/" + m.cert + "," + dir + "/" + m.key}
 			}
-			if strings.HasPrefix(flags[0], "etcd") {
-				args = append(args, "--etcd-servers=https://127.0.0.1:1")
+			if prefix, of := strings.CutSuffix(flags[0], "etcd-certfile"); of {
+				args = append(args, "--"+prefix+"etcd-servers=https://127.0.0.1:1")
 			}
 			all[flags[0]+" "+name] = mistake{args: args, want: m.want}
 		}
@@ -289,6 +290,10 @@ func TestMistakenEtcd(t *testing.T) {
 		"no certificate": {args: []string{server(etcd.URL), ca}, want: []string{etcd.URL, "tls", "--etcd-certfile"}},
 		"another's certificate": {args: []string{server(etcd.URL), ca, "--etcd-certfile=" + dir + "/fine.crt", "--etcd-keyfile=" + dir + "/fine.key"},
 			want: []string{etcd.URL, "--etcd-certfile"}},
-		"without TLS": {args: []string{server(strings.Replace(etcd.URL, "https", "http", 1)), ca}, code: exitFailure, want: []string{"--etcd-servers"}},
+		"of extensions, wrong CA": {args: []string{"--extensions-etcd-servers=" + etcd.URL, "--extensions-etcd-cafile=" + dir + "/ca.crt"},
+			want: []string{etcd.URL, "x509", "--extensions-etcd-cafile"}},
+		"of extensions, no URL":     {args: []string{"--extensions-etcd-servers=nowhere"}, want: []string{`--extensions-etcd-servers: "nowhere" is no URL`}},
+		"of extensions, no servers": {args: []string{"--extensions-etcd-cafile=" + etcd.CAFile}, want: []string{"give its --extensions-etcd-servers too"}},
+		"without TLS":               {args: []string{server(strings.Replace(etcd.URL, "https", "http", 1)), ca}, code: exitFailure, want: []string{"--etcd-servers"}},
 	})
 }

@@ -26,20 +26,24 @@ const (
 // File is the configuration file: the settings of the flags, by their names in
 // camel case. What is left out keeps its default.
 type File struct {
-	APIVersion            string   `json:"apiVersion"`
-	Kind                  string   `json:"kind"`
-	DataDir               *string  `json:"dataDir,omitempty"`
-	BindAddress           *string  `json:"bindAddress,omitempty"`
-	SecurePort            *int     `json:"securePort,omitempty"`
-	InsecurePort          *int     `json:"insecurePort,omitempty"`
-	InsecureBindAddress   *string  `json:"insecureBindAddress,omitempty"`
-	EtcdServers           []string `json:"etcdServers,omitempty"`
-	EtcdCAFile            *string  `json:"etcdCAFile,omitempty"`
-	EtcdCertFile          *string  `json:"etcdCertFile,omitempty"`
-	EtcdKeyFile           *string  `json:"etcdKeyFile,omitempty"`
-	EtcdQuotaBackendBytes *int64   `json:"etcdQuotaBackendBytes,omitempty"`
-	WithoutAggregator     *bool    `json:"withoutAggregator,omitempty"`
-	BinDir                *string  `json:"binDir,omitempty"`
+	APIVersion             string   `json:"apiVersion"`
+	Kind                   string   `json:"kind"`
+	DataDir                *string  `json:"dataDir,omitempty"`
+	BindAddress            *string  `json:"bindAddress,omitempty"`
+	SecurePort             *int     `json:"securePort,omitempty"`
+	InsecurePort           *int     `json:"insecurePort,omitempty"`
+	InsecureBindAddress    *string  `json:"insecureBindAddress,omitempty"`
+	EtcdServers            []string `json:"etcdServers,omitempty"`
+	EtcdCAFile             *string  `json:"etcdCAFile,omitempty"`
+	EtcdCertFile           *string  `json:"etcdCertFile,omitempty"`
+	EtcdKeyFile            *string  `json:"etcdKeyFile,omitempty"`
+	ExtensionsEtcdServers  []string `json:"extensionsEtcdServers,omitempty"`
+	ExtensionsEtcdCAFile   *string  `json:"extensionsEtcdCAFile,omitempty"`
+	ExtensionsEtcdCertFile *string  `json:"extensionsEtcdCertFile,omitempty"`
+	ExtensionsEtcdKeyFile  *string  `json:"extensionsEtcdKeyFile,omitempty"`
+	EtcdQuotaBackendBytes  *int64   `json:"etcdQuotaBackendBytes,omitempty"`
+	WithoutAggregator      *bool    `json:"withoutAggregator,omitempty"`
+	BinDir                 *string  `json:"binDir,omitempty"`
 	// Replicas is how many processes each tier has, by its name.
 	Replicas map[tier.Name]int `json:"replicas,omitempty"`
 	// Flags are kube-apiserver's, by name without dashes. A value is a string, a
@@ -145,6 +149,10 @@ func (f *File) own(set func(string, []string) error) error {
 		one("etcd-cafile", f.EtcdCAFile),
 		one("etcd-certfile", f.EtcdCertFile),
 		one("etcd-keyfile", f.EtcdKeyFile),
+		set("extensions-etcd-servers", f.ExtensionsEtcdServers),
+		one("extensions-etcd-cafile", f.ExtensionsEtcdCAFile),
+		one("extensions-etcd-certfile", f.ExtensionsEtcdCertFile),
+		one("extensions-etcd-keyfile", f.ExtensionsEtcdKeyFile),
 		one("etcd-quota-backend-bytes", decimal(f.EtcdQuotaBackendBytes)),
 		one("without-aggregator", boolean(f.WithoutAggregator)),
 		one("bin-dir", f.BinDir),

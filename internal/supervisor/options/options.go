@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/internal/wiring"
 )
 
 // DefaultDataDir is where the supervisor keeps its data unless told otherwise.
@@ -35,6 +36,9 @@ type Options struct {
 	// the supervisor runs one.
 	EtcdServers                           []string
 	EtcdCAFile, EtcdCertFile, EtcdKeyFile string
+	// ExtensionsEtcd is an etcd of the user's for CRDs and custom resources alone; no
+	// servers means that they are with all the rest.
+	ExtensionsEtcd wiring.Etcd
 	// EtcdQuotaBackendBytes is the size of the supervisor's etcd at which it takes
 	// no more writes; 0 is etcd's most, 8 GiB.
 	EtcdQuotaBackendBytes int64
@@ -75,17 +79,21 @@ func New() *Options {
 func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.SetNormalizeFunc(dashes)
 	fs.SortFlags = false
-	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and the socket")
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir, "folder of certificates, data, logs and socket")
 	fs.IPVar(&o.BindAddress, "bind-address", o.BindAddress, "address that serves clients")
 	fs.IntVar(&o.SecurePort, "secure-port", o.SecurePort, "port that serves clients; 0 picks a free one")
-	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port that makes everybody on this machine an administrator; 0 is none")
+	fs.IntVar(&o.InsecurePort, "insecure-port", o.InsecurePort, "plain HTTP port that makes everybody on this machine administrator; 0 is none")
 	fs.IPVar(&o.InsecureBindAddress, "insecure-bind-address", o.InsecureBindAddress, "address of the plain HTTP port; loopback only")
 	fs.StringSliceVar(&o.EtcdServers, "etcd-servers", o.EtcdServers, "URLs of an etcd of your own; by default the supervisor runs one")
 	fs.StringVar(&o.EtcdCAFile, "etcd-cafile", o.EtcdCAFile, "CA of your own etcd")
 	fs.StringVar(&o.EtcdCertFile, "etcd-certfile", o.EtcdCertFile, "client certificate for your own etcd")
 	fs.StringVar(&o.EtcdKeyFile, "etcd-keyfile", o.EtcdKeyFile, "key of that certificate")
+	fs.StringSliceVar(&o.ExtensionsEtcd.Servers, "extensions-etcd-servers", o.ExtensionsEtcd.Servers, "URLs of an etcd for CRDs and custom resources alone")
+	fs.StringVar(&o.ExtensionsEtcd.CAFile, "extensions-etcd-cafile", o.ExtensionsEtcd.CAFile, "CA of that etcd")
+	fs.StringVar(&o.ExtensionsEtcd.CertFile, "extensions-etcd-certfile", o.ExtensionsEtcd.CertFile, "client certificate for that etcd")
+	fs.StringVar(&o.ExtensionsEtcd.KeyFile, "extensions-etcd-keyfile", o.ExtensionsEtcd.KeyFile, "key of that certificate")
 	fs.Int64Var(&o.EtcdQuotaBackendBytes, "etcd-quota-backend-bytes", o.EtcdQuotaBackendBytes, "size at which the supervisor's etcd takes no more writes; 0 is 8 GiB")
-	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients, without APIServices (so does "+directVariable+"=anything)")
+	fs.BoolVar(&o.WithoutAggregator, "without-aggregator", o.WithoutAggregator, "let core serve clients, without APIServices (as "+directVariable+"=anything)")
 	fs.Var(o.Replicas, "replicas", "processes of a tier, such as core=3; one each by default; see supervisor scale")
 	fs.StringVar(&o.BinDir, "bin-dir", o.BinDir, "folder of the tiers' programs; by default the supervisor's own")
 	fs.Var(o.TierFlags, "tier-flag", "flag for one tier, such as extensions=max-requests-inflight=100; repeatable")
@@ -129,6 +137,7 @@ func (o *Options) validate() error {
 		o.checkDataDir(),
 		o.checkInsecure(),
 		o.checkEtcd(),
+		CheckEtcd("extensions-etcd", o.ExtensionsEtcd),
 		o.checkSSH(),
 		o.Forwarded.check(),
 		o.checkTierFlags(),
@@ -166,24 +175,30 @@ func (o *Options) checkEtcd() error {
 	} else if quota > 0 && len(o.EtcdServers) > 0 {
 		return errors.New("--etcd-quota-backend-bytes is for the etcd that the supervisor runs: give yours its own --quota-backend-bytes")
 	}
-	if len(o.EtcdServers) == 0 {
-		if o.EtcdCAFile+o.EtcdCertFile+o.EtcdKeyFile != "" {
-			return errors.New("--etcd-cafile, --etcd-certfile and --etcd-keyfile are for an etcd of your own: give its --etcd-servers too")
+	return CheckEtcd("etcd", wiring.Etcd{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile})
+}
+
+// CheckEtcd refuses what cannot be an etcd of the user's. Its flags begin with prefix.
+// No servers are fine, if nothing else is given.
+func CheckEtcd(prefix string, e wiring.Etcd) error {
+	if len(e.Servers) == 0 {
+		if e.CAFile+e.CertFile+e.KeyFile != "" {
+			return fmt.Errorf("--%[1]s-cafile, --%[1]s-certfile and --%[1]s-keyfile are for an etcd of your own: give its --%[1]s-servers too", prefix)
 		}
 		return nil
 	}
 	var errs []error
-	for _, server := range o.EtcdServers {
+	for _, server := range e.Servers {
 		u, err := url.Parse(server)
 		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-			errs = append(errs, fmt.Errorf("--etcd-servers: %q is no URL: want https://HOST:PORT", server))
+			errs = append(errs, fmt.Errorf("--%s-servers: %q is no URL: want https://HOST:PORT", prefix, server))
 		}
 	}
-	if (o.EtcdCertFile == "") != (o.EtcdKeyFile == "") {
-		errs = append(errs, errors.New("--etcd-certfile and --etcd-keyfile belong together: give both or none"))
+	if (e.CertFile == "") != (e.KeyFile == "") {
+		errs = append(errs, fmt.Errorf("--%[1]s-certfile and --%[1]s-keyfile belong together: give both or none", prefix))
 	}
-	for flag, path := range map[string]string{"etcd-cafile": o.EtcdCAFile, "etcd-certfile": o.EtcdCertFile, "etcd-keyfile": o.EtcdKeyFile} {
-		errs = append(errs, checkReadable(flag, path))
+	for _, file := range [][2]string{{"cafile", e.CAFile}, {"certfile", e.CertFile}, {"keyfile", e.KeyFile}} {
+		errs = append(errs, checkReadable(prefix+"-"+file[0], file[1]))
 	}
 	return errors.Join(errs...)
 }

@@ -189,6 +189,10 @@ etcdServers: [https://10.0.0.1:2379, https://10.0.0.2:2379]
 etcdCAFile: /dev/null
 etcdCertFile: /dev/null
 etcdKeyFile: /dev/null
+extensionsEtcdServers: [https://10.0.0.3:2379]
+extensionsEtcdCAFile: /dev/null
+extensionsEtcdCertFile: /dev/null
+extensionsEtcdKeyFile: /dev/null
 binDir: /bin
 flags:
   v: 2
@@ -203,6 +207,9 @@ flags:
 	if o.DataDir != "/data" || o.BindAddress.String() != "127.0.0.1" || o.SecurePort != 0 || o.InsecurePort != 8081 || o.InsecureBindAddress.String() != "127.0.0.2" ||
 		len(o.EtcdServers) != 2 || o.EtcdCAFile+o.EtcdCertFile+o.EtcdKeyFile != "/dev/null/dev/null/dev/null" {
 		t.Errorf("%+v", o)
+	}
+	if e := o.ExtensionsEtcd; len(e.Servers) != 1 || e.CAFile+e.CertFile+e.KeyFile != "/dev/null/dev/null/dev/null" {
+		t.Errorf("%+v", e)
 	}
 	if o.BinDir != "/usr/bin" {
 		t.Errorf("the file won over --bin-dir: %s", o.BinDir)
@@ -269,5 +276,22 @@ func TestTheHeadIsGivenWhatTheSecurePortNeeds(t *testing.T) {
 		if strings.HasPrefix(arg, "--proxy-client") {
 			t.Errorf("somebody is given %s", arg)
 		}
+	}
+}
+
+// A host that joins is told of both etcds, and brings their files along.
+func TestBothEtcdsAreShared(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := mustParse(t, "--etcd-servers=https://10.0.0.1:2379", "--extensions-etcd-servers=https://10.0.0.2:2379", "--extensions-etcd-cafile="+ca)
+	config, files, err := o.Shared("/there")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := parseFile(config)
+	if err != nil || len(f.ExtensionsEtcdServers) != 1 || f.ExtensionsEtcdCAFile == nil || len(files) != 1 || *f.ExtensionsEtcdCAFile != "/there/"+files[0].Name {
+		t.Errorf("%s %+v %v", config, files, err)
 	}
 }

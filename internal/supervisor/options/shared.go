@@ -39,7 +39,7 @@ func (o *Options) Shared(folder string) (config []byte, files []SharedFile, err 
 	}
 	file := File{
 		APIVersion: APIVersion, Kind: Kind,
-		SecurePort: &o.SecurePort, EtcdServers: o.EtcdServers,
+		SecurePort: &o.SecurePort, EtcdServers: o.EtcdServers, ExtensionsEtcdServers: o.ExtensionsEtcd.Servers,
 		Flags: map[string]values{}, TierFlags: map[tier.Name]map[string]values{},
 		Replicas: maps.Clone(o.Replicas.given),
 	}
@@ -50,6 +50,9 @@ func (o *Options) Shared(folder string) (config []byte, files []SharedFile, err 
 		{"etcd-cafile", o.EtcdCAFile, &file.EtcdCAFile},
 		{"etcd-certfile", o.EtcdCertFile, &file.EtcdCertFile},
 		{"etcd-keyfile", o.EtcdKeyFile, &file.EtcdKeyFile},
+		{"extensions-etcd-cafile", o.ExtensionsEtcd.CAFile, &file.ExtensionsEtcdCAFile},
+		{"extensions-etcd-certfile", o.ExtensionsEtcd.CertFile, &file.ExtensionsEtcdCertFile},
+		{"extensions-etcd-keyfile", o.ExtensionsEtcd.KeyFile, &file.ExtensionsEtcdKeyFile},
 	} {
 		if one.value != "" {
 			there := moved(one.flag, one.value)
