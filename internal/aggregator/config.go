@@ -52,7 +52,7 @@ func newConfig(p *process.Process, o *Options, core *delegate.Delegate) (*apiser
 	if err := o.SecureServing.ApplyTo(&c.SecureServing); err != nil {
 		return nil, nil, nil, err
 	}
-	clients, err := o.Authentication.ApplyTo(c, authentication.Tokens{Judge: core.Client})
+	clients, err := o.Authentication.ApplyTo(c, authentication.Tokens{Judge: authentication.NewMemory(core.Client, core.Life)})
 	if err != nil {
 		return nil, nil, nil, err
 	}

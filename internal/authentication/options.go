@@ -5,6 +5,7 @@ package authentication
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -15,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/request/headerrequest"
 	"k8s.io/apiserver/pkg/authentication/request/union"
 	"k8s.io/apiserver/pkg/authentication/request/websocket"
-	"k8s.io/apiserver/pkg/authentication/request/x509"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 )
@@ -73,7 +73,15 @@ func (o *Options) ApplyTo(c *genericapiserver.Config, tokens authenticator.Token
 		return nil, fmt.Errorf("cannot load --client-ca-file: %w", err)
 	}
 	if ca != nil {
-		authenticators = append(authenticators, x509.NewDynamic(ca.VerifyOptions, x509.CommonNameUserConversion))
+		byCertificate := newCertificates(ca.VerifyOptions)
+		names := func() []string { return nil }
+		if front != nil {
+			names = front.UsernameHeaders.Value
+		}
+		// First of all, because it is most requests and asks nobody else: one that is no
+		// front proxy's would get no further than to here.
+		authenticators = slices.Insert(authenticators, 0, authenticator.Request(unlessProxied(names, byCertificate.known)))
+		authenticators = append(authenticators, byCertificate)
 		if err := c.Authentication.ApplyClientCert(ca, c.SecureServing); err != nil {
 			return nil, err
 		}

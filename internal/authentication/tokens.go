@@ -30,8 +30,7 @@ type Judge interface {
 // Tokens is an authenticator.Token that has core judge.
 type Tokens struct{ Judge Judge }
 
-// AuthenticateToken implements authenticator.Token. There is no cache here: core
-// has the one there is, so a revoked token dies as fast as in kube-apiserver.
+// AuthenticateToken implements authenticator.Token. Nothing is kept here: see Memory.
 func (t Tokens) AuthenticateToken(ctx context.Context, token string) (*authenticator.Response, bool, error) {
 	if !utf8.ValidString(token) {
 		// A bad token, and one that no message can carry: to ask would fail, and

@@ -98,6 +98,9 @@ func (o *Options) complete(ctx context.Context, p *process.Process) (kubeoptions
 		o.SecureServing.ServerCert.CertKey.CertFile = w.PKI.Serving.Cert
 		o.SecureServing.ServerCert.CertKey.KeyFile = w.PKI.Serving.Key
 	}
+	if !w.IsHead() && o.Authentication != nil {
+		o.Authentication.TokenSuccessCacheTTL = serving.CoreTokenMemory
+	}
 	completed, err := o.Complete(ctx)
 	if err != nil {
 		return kubeoptions.CompletedOptions{}, err

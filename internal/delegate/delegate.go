@@ -82,6 +82,16 @@ func (d *Delegate) replicas(all []wiring.Endpoint) []hop.Replica {
 	return out
 }
 
+// Life is unique to this life of the process that speaks for the delegate; empty while
+// none is there.
+func (d *Delegate) Life() string {
+	state, _ := d.Client.State()
+	if !state.Connected {
+		return ""
+	}
+	return state.Description.GetIncarnation()
+}
+
 // WaitFor returns when the delegate has reached stage. The error is ctx's.
 func (d *Delegate) WaitFor(ctx context.Context, stage tier.Stage) error {
 	_, err := d.Client.Wait(ctx, handshake.At(stage))

@@ -63,6 +63,7 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 		return nil, nil, ConfigurationError{err}
 	}
 	HoldLifeline(w.Lifeline)
+	PaceCollector()
 	settings, all, err := Settings(flags)
 	if err != nil {
 		return nil, nil, ConfigurationError{err}

@@ -1,0 +1,112 @@
+package process
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"time"
+)
+
+const (
+	// busyPercent is GOGC while garbage is made fast: the heap may grow to five times
+	// of what lives in it before it is collected.
+	busyPercent = 400
+	// idlePercent is Go's own, while little garbage is made: what a burst has taken is
+	// given back.
+	idlePercent = 100
+	// busyPause and idlePause are the times between two collections that tell the one
+	// from the other.
+	busyPause, idlePause = 500 * time.Millisecond, 5 * time.Second
+	// spare bounds what a heap may grow by on account of busyPercent. A large heap is
+	// collected rarely anyway.
+	spare = 512 << 20
+)
+
+// PaceCollector makes garbage collection cost less while the process is busy, and
+// take no memory for it while it is not: a heap of 30 MiB, such as the head's, would be
+// collected ten times a second under load. A GOGC of the user's is left alone, and so is
+// GOMEMLIMIT, which counts in any case.
+func PaceCollector() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	p := &pacer{
+		percent: idlePercent, last: time.Now(),
+		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory,
+	}
+	debug.SetGCPercent(idlePercent)
+	p.afterNext()
+}
+
+// pacer sets GOGC after each collection by how long ago the one before was, and when
+// there was none for long.
+type pacer struct {
+	mu      sync.Mutex
+	percent int
+	last    time.Time
+	quiet   *time.Timer // nil while GOGC is idlePercent
+	set     func(percent int)
+	free    func() // collects, and gives what is free to the machine
+}
+
+// sentinel is garbage at once: that it is collected tells of a collection.
+type sentinel struct{ _ [16]byte }
+
+func (p *pacer) afterNext() {
+	runtime.AddCleanup(&sentinel{}, func(p *pacer) {
+		p.collected(time.Now(), liveHeap())
+		p.afterNext()
+	}, p)
+}
+
+// collected takes note of a collection that left live bytes.
+func (p *pacer) collected(now time.Time, live uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pause := now.Sub(p.last)
+	p.last = now
+	percent := p.percent
+	switch {
+	case pause > idlePause:
+		percent = idlePercent
+	case pause < busyPause:
+		percent = busyPercent
+	}
+	if percent != idlePercent && live > 0 {
+		percent = int(min(uint64(percent), max(idlePercent, spare*100/live)))
+	}
+	p.change(percent)
+}
+
+// change is for who holds the lock.
+func (p *pacer) change(percent int) {
+	if p.quiet != nil {
+		p.quiet.Stop()
+		p.quiet = nil
+	}
+	if percent != idlePercent {
+		p.quiet = time.AfterFunc(idlePause, p.rest)
+	}
+	if percent != p.percent {
+		p.percent = percent
+		p.set(percent)
+	}
+}
+
+// rest is called when nothing was collected for long although the process was busy: the
+// machine gets back at once what the burst has taken, and not over minutes.
+func (p *pacer) rest() {
+	p.mu.Lock()
+	p.change(idlePercent)
+	p.mu.Unlock()
+	p.free()
+}
+
+// liveHeap is what the last collection found in use.
+func liveHeap() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
