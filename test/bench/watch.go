@@ -84,9 +84,13 @@ func (s *server) fanOut(parent context.Context, watchers, writes int) (w deliver
 	}
 	failed := make(chan error, watchers)
 	var open sync.WaitGroup
+	// All at once, each would dial.
+	opening := make(chan struct{}, 16)
 	for range watchers {
 		open.Add(1)
-		go func() { failed <- s.watch(ctx, client, open.Done, seen) }()
+		opening <- struct{}{}
+		opened := func() { <-opening; open.Done() }
+		go func() { failed <- s.watch(ctx, client, opened, seen) }()
 	}
 	open.Wait()
 	before, err := s.cpu()
