@@ -16,8 +16,13 @@ func TestAnEtcdOfItsOwnIsTakenWhereThereWasNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	elsewhere, named := start(t), start(t)
+	if err := allowed(t, elsewhere, named); err != nil {
+		t.Fatal(err)
+	}
 	for name, wrong := range map[string]error{
-		"without": allowed(t, main, nil), "with another": allowed(t, main, other), "of another cluster": allowed(t, start(t), own),
+		"with that of another cluster": allowed(t, main, named),
+		"without":                      allowed(t, main, nil), "with another": allowed(t, main, other), "of another cluster": allowed(t, start(t), own),
 	} {
 		if !errors.As(wrong, new(*Misplaced)) {
 			t.Errorf("%s: %v", name, wrong)
@@ -89,5 +94,20 @@ func TestNobodyServesDuringAMove(t *testing.T) {
 	}
 	if err := allowed(t, main, nil); err != nil {
 		t.Errorf("after the move: %v", err)
+	}
+}
+
+// Two that have read the same do not both write.
+func TestOnlyOneOfTwoWritesTheRecord(t *testing.T) {
+	main := start(t)
+	read, err := readRecord(t.Context(), main, under(prefix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := read.with("one").write(t.Context(), main, under(prefix)); err != nil {
+		t.Fatal(err)
+	}
+	if err := read.with("two").write(t.Context(), main, under(prefix)); err == nil {
+		t.Error("the second wrote over the first")
 	}
 }

@@ -16,6 +16,9 @@ import (
 
 const prefix = "/registry"
 
+// Whoever serves in these tests stops at once.
+func init() { othersGrace = 0 }
+
 // start runs an etcd and returns a client of it.
 func start(t *testing.T) *clientv3.Client {
 	t.Helper()

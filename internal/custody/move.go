@@ -20,6 +20,10 @@ const (
 	commitReads = 20
 )
 
+// othersGrace is for the extensions of other hosts to hear of a move, and to finish what
+// they have begun.
+var othersGrace = time.Second
+
 // Move is one move of what extensions stores from one etcd to another.
 type Move struct {
 	// Main is core's etcd. Source and Target are those to move from and to, one of
@@ -69,6 +73,11 @@ func (m *Move) Run(ctx context.Context) (*Moved, error) {
 		return nil, err
 	}
 	defer fence.drop()
+	select {
+	case <-time.After(othersGrace):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if err := m.settle(ctx, c, done); err != nil {
 		return nil, err
 	}
@@ -152,15 +161,6 @@ func (m *Move) settle(ctx context.Context, c *copier, done *Moved) error {
 			continue
 		}
 		done.Tally = *all
-		// No resource version of the source may be in the target's future or its history.
-		revision, err := revisionOf(ctx, c.source)
-		if err != nil {
-			return err
-		}
-		raised, err := c.raise(ctx, revision)
-		if done.Raised += raised; err != nil {
-			return err
-		}
 		return c.compact(ctx)
 	}
 	return errors.New("something goes on writing custom resources: stop the extensions of other hosts, and whatever else serves from that etcd")

@@ -251,3 +251,29 @@ func TestWhatIsLeftIsDeletedOnlyWhereItIsNotServedFrom(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+func TestWhatIsNotTheSameIsFoundOut(t *testing.T) {
+	main, own := start(t), start(t)
+	fill(t, main)
+	c := &copier{keys: under(prefix), source: main, target: own}
+	revision, err := revisionOf(t.Context(), main)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, damage := range map[string]func(){
+		"nothing":       func() {},
+		"a value":       func() { put(t, own, "/registry/example.com/gadgets/default/g1", "other") },
+		"one more":      func() { put(t, own, "/registry/example.com/gadgets/default/more", "1") },
+		"one less":      func() { remove(t, own, "/registry/example.com/gadgets/default/g1") },
+		"no orphan":     func() { remove(t, own, "/registry/gone.example.com/orphans/default/o") },
+		"no definition": func() { remove(t, own, "/registry/apiextensions.k8s.io/customresourcedefinitions/gadgets.example.com") },
+	} {
+		if err := c.mirror(t.Context(), revision); err != nil {
+			t.Fatal(err)
+		}
+		damage()
+		if same, _, err := c.compare(t.Context()); err != nil || same != (name == "nothing") {
+			t.Errorf("%s: the same: %v, %v", name, same, err)
+		}
+	}
+}

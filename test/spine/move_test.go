@@ -130,8 +130,8 @@ func (c *creators) checkAll(t *testing.T, there map[string]bool, where string) {
 // Custom resources move to another etcd under load: no acknowledged write is lost, nobody is
 // told 404, old resource versions are too old, informers see it all, and core does not notice.
 func TestCustomResourcesMoveUnderLoadToAnEtcdOfTheirOwn(t *testing.T) {
+	own, move, _ := ownEtcd(t) // it ends after the cluster
 	c := harness.Run(t, harness.Options{})
-	own, move, _ := ownEtcd(t)
 	const group = "moved.example.com"
 	gadgets := installCRD(t, &c.API, group)
 	path := createGadget(t, &c.API, group, "first")
@@ -213,9 +213,9 @@ func TestCustomResourcesMoveUnderLoadToAnEtcdOfTheirOwn(t *testing.T) {
 // A move that is killed half way leaves everything where it was and is run again. Afterwards
 // the supervisor refuses every etcd but the right one, and the data comes back.
 func TestAMoveThatIsKilledLosesNothingAndTheWrongEtcdIsRefused(t *testing.T) {
+	own, move, start := ownEtcd(t) // it ends after the clusters
 	dir := harness.TempDir(t)
 	c := harness.Run(t, harness.Options{Dir: dir})
-	own, move, start := ownEtcd(t)
 	const group = "killed.example.com"
 	installCRD(t, &c.API, group)
 	path := createGadget(t, &c.API, group, "first")
@@ -279,4 +279,39 @@ func TestAMoveThatIsKilledLosesNothingAndTheWrongEtcdIsRefused(t *testing.T) {
 	if got := own.Stored(t, "/registry/"+group+"/"); len(got) > 0 {
 		t.Errorf("%d keys are left in the etcd of extensions", len(got))
 	}
+}
+
+// The extensions of another host, on the same etcd, stops when a move begins, and does not serve
+// from what was left: what it has acknowledged was moved, and nothing of it is told as missing.
+func TestExtensionsOfAnotherHostLeavesTheEtcdToo(t *testing.T) {
+	own, move, _ := ownEtcd(t)
+	main := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
+	t.Cleanup(func() { main.End(soon) })
+	c := harness.Run(t, harness.Options{Args: main.Flags()})
+	const group = "hosts.example.com"
+	installCRD(t, &c.API, group)
+	path := createGadget(t, &c.API, group, "first")
+	other := harness.Run(t, harness.Options{Args: main.Flags()})
+	served(t, &other.API, path)
+	writers := startCreators(t, &other.API, group, 2)
+	writers.awaitMore(t, 20)
+	if stdout, stderr, code := c.Supervisor(t.Context(), move...); code != 0 {
+		t.Fatalf("exit code %d: %s%s", code, stdout, stderr)
+	}
+	if answer := other.Get(t, path); answer.Code != http.StatusServiceUnavailable {
+		t.Errorf("the other host answers after the move: %s", answer)
+	}
+	writers.cancel()
+	writers.wait.Wait()
+	writers.checkAll(t, gadgetNames(t, &c.API, group), "the list")
+	if got, there := own.Stored(t, "/registry/"+group+"/gadgets/"), gadgetNames(t, &c.API, group); len(got) != len(there) {
+		t.Errorf("%d keys are in the etcd, %d gadgets in the API", len(got), len(there))
+	}
+	harness.Eventually(t, soon, "the log of the other host says why", func() error {
+		log, err := os.ReadFile(other.Path("log", "extensions.log"))
+		if err != nil || !strings.Contains(string(log), "custom resources are in an etcd of their own") {
+			return fmt.Errorf("not yet: %v", err)
+		}
+		return nil
+	})
 }
