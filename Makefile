@@ -35,8 +35,13 @@ OUR_LDFLAGS  := -s -w $(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COM
 # What we are compared with says the plain version, as a release of Kubernetes does, whatever our commit.
 KUBE_LDFLAGS := -s -w $(call stamp,$(KUBE_VERSION),unknown,clean,1970-01-01T00:00:00Z)
 
-# $(call go_build,ldflags,package)
-go_build = @echo "build $@"; go build $(GOFLAGS_ALL) -ldflags '$(1)' -o $@ $(2)
+# A profile that guides the builds of our own programs, or off. Whatever is compiled is compiled anew for it, so tests and
+# everyday builds do without.
+PGO     ?= off
+PROFILE := $(CURDIR)/deploy/default.pgo
+
+# $(call go_build,ldflags,package,more flags)
+go_build = @echo "build $@"; go build $(GOFLAGS_ALL) $(3) -ldflags '$(1)' -o $@ $(2)
 
 # --- build ---------------------------------------------------------------------------------------------------------
 
@@ -45,7 +50,15 @@ build: $(addprefix bin/,$(COMMANDS)) ## Build bin/{supervisor,core,extensions,ag
 
 .PHONY: $(addprefix bin/,$(COMMANDS))
 $(addprefix bin/,$(COMMANDS)): bin/%:
-	$(call go_build,$(OUR_LDFLAGS),./cmd/$*)
+	$(call go_build,$(OUR_LDFLAGS),./cmd/$*,-pgo=$(PGO))
+
+.PHONY: optimized
+optimized: PGO := $(PROFILE)
+optimized: build ## The same, guided by the profile in deploy/: faster programs, and all compiled anew the first time
+
+.PHONY: pgo
+pgo: build ## Record that profile again, under a load of every kind
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -record=$(PROFILE) -window=5s
 
 .PHONY: kubectl bin/kubectl
 kubectl: bin/kubectl ## Build bin/kubectl of the same Kubernetes
@@ -161,10 +174,12 @@ diff: build kubectl stock ## Send the same requests to ours and to stock, and co
 	$(DIFF) -run '$(RUN)'
 
 .PHONY: bench
+bench: PGO := $(PROFILE)
 bench: build stock ## Compare the speed with stock's: ratios, marks, and plots in bin/bench [ARGS='-long -only=get']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -plots=bin/bench $(ARGS)
 
 .PHONY: bench-growth
+bench-growth: PGO := $(PROFILE)
 bench-growth: build stock ## Measure how both grow with objects, watchers and CRDs, one after the other [ARGS='-long -only=objects']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -growth $(ARGS)
 
@@ -172,10 +187,12 @@ bench-growth: build stock ## Measure how both grow with objects, watchers and CR
 CRDS ?= 500,2000
 
 .PHONY: bench-storm
+bench-storm: PGO := $(PROFILE)
 bench-storm: build stock ## Compare a burst of CRDs with stock's: latency meanwhile, memory, CPU [CRDS=100] [ARGS='-only=ours']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench/storm -crds=$(CRDS) $(ARGS)
 
 .PHONY: report
+report: PGO := $(PROFILE)
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'
 

@@ -29,6 +29,8 @@ type settings struct {
 	// second one.
 	gogc   int
 	growth bool
+	// record is a file for a profile of ours; empty: compare.
+	record string
 	// budget bounds one server on one axis of growth.
 	budget time.Duration
 }
@@ -43,6 +45,7 @@ func main() {
 	flag.BoolVar(&s.long, "long", false, "every workload with 1, 16 and 64 clients, over HTTP/2 and HTTP/1.1, and three times the rounds; growth to the end")
 	flag.BoolVar(&s.growth, "growth", false, "measure how both grow with objects, watchers and CRDs instead")
 	flag.DurationVar(&s.budget, "budget", 4*time.Minute, "how long one server may take to grow with one of them; five times that with -long")
+	flag.StringVar(&s.record, "record", "", "file to write a CPU profile of our tiers under load to, instead of comparing")
 	only := flag.String("only", "", "regular expression of what to run: workloads, watch, exec; with -growth objects, watchers, CRDs")
 	flag.Parse()
 	if s.long {
@@ -67,6 +70,9 @@ func run(s settings) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	if s.record != "" {
+		return record(dir, s.record, s)
+	}
 	if s.growth {
 		return grow(dir, s)
 	}
