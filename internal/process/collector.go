@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// busyPercent is GOGC while garbage is made fast: the heap may grow to five times
+	// BusyGOGC is GOGC while garbage is made fast: the heap may grow to five times
 	// of what lives in it before it is collected.
-	busyPercent = 400
+	BusyGOGC = 400
 	// idlePercent is Go's own, while little garbage is made: what a burst has taken is
 	// given back.
 	idlePercent = 100
 	// busyPause and idlePause are the times between two collections that tell the one
 	// from the other.
 	busyPause, idlePause = 500 * time.Millisecond, 5 * time.Second
-	// spare bounds what a heap may grow by on account of busyPercent. A large heap is
+	// spare bounds what a heap may grow by on account of BusyGOGC. A large heap is
 	// collected rarely anyway.
 	spare = 512 << 20
 )
@@ -72,7 +72,7 @@ func (p *pacer) collected(now time.Time, live uint64) {
 	case pause > idlePause:
 		percent = idlePercent
 	case pause < busyPause:
-		percent = busyPercent
+		percent = BusyGOGC
 	}
 	if percent != idlePercent && live > 0 {
 		percent = int(min(uint64(percent), max(idlePercent, spare*100/live)))

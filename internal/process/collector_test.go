@@ -45,7 +45,7 @@ func TestAHeapThatIsLeftAloneShrinks(t *testing.T) {
 			time.Sleep(busyPause / 2)
 			p.collected(time.Now(), 30<<20)
 		}
-		if p.percent != busyPercent {
+		if p.percent != BusyGOGC {
 			t.Errorf("GOGC is %d while busy", p.percent)
 		}
 		time.Sleep(idlePause + time.Millisecond)

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/test/harness"
 )
 
@@ -25,8 +26,7 @@ type settings struct {
 	long   bool
 	only   *regexp.Regexp
 	plots  string
-	// gogc is that of the second stock server: -1 is what our core runs with, 0 is no
-	// second one.
+	// gogc is that of the second stock server; 0 is no second one.
 	gogc   int
 	growth bool
 	// record is a file for a profile of ours; empty: compare.
@@ -41,7 +41,7 @@ func main() {
 	flag.DurationVar(&s.window, "window", time.Second, "how long one server is loaded at a time")
 	flag.IntVar(&s.rounds, "rounds", 3, "windows of each server for each row")
 	flag.StringVar(&s.plots, "plots", "", "folder to write SVG plots to")
-	flag.IntVar(&s.gogc, "gogc", -1, "GOGC of a second stock server; -1: what our core runs with, 0: none")
+	flag.IntVar(&s.gogc, "gogc", process.BusyGOGC, "GOGC of a second stock server, by default what our tiers run with while they are busy; 0: none")
 	flag.BoolVar(&s.long, "long", false, "every workload with 1, 16 and 64 clients, over HTTP/2 and HTTP/1.1, and three times the rounds; growth to the end")
 	flag.BoolVar(&s.growth, "growth", false, "measure how both grow with objects, watchers and CRDs instead")
 	flag.DurationVar(&s.budget, "budget", 4*time.Minute, "how long one server may take to grow with one of them; five times that with -long")

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -31,8 +28,7 @@ type server struct {
 	made, gone int64
 }
 
-// startAll starts ours, stock and, if there is to be one, stock with the GOGC that our
-// core runs with. It returns those that it started with an error too.
+// startAll starts ours, stock and, unless it is 0, stock with that GOGC. It returns those that it started with an error too.
 func startAll(dir string, gogc int) (all []*server, err error) {
 	ours, err := startOurs(dir + "/ours")
 	if err != nil {
@@ -44,12 +40,7 @@ func startAll(dir string, gogc int) (all []*server, err error) {
 		return all, err
 	}
 	all = append(all, stock)
-	if gogc < 0 {
-		if gogc, err = ours.gogc(); err != nil {
-			return all, err
-		}
-	}
-	if gogc == 0 || gogc == shippedGOGC {
+	if gogc == 0 {
 		return all, nil
 	}
 	same, err := startStock(fmt.Sprintf("stock with GOGC=%d", gogc), dir+"/same", fmt.Sprintf("GOGC=%d", gogc))
@@ -103,31 +94,6 @@ func names(servers []*server) string {
 		all = append(all, s.name)
 	}
 	return strings.Join(all, " and ")
-}
-
-// shippedGOGC is what a Go program runs with.
-const shippedGOGC = 100
-
-var gogcMetric = regexp.MustCompile(`(?m)^go_gc_gogc_percent(?:\{.*\})? (\S+)$`)
-
-// gogc is the largest GOGC that a process of the server says it runs with.
-func (s *server) gogc() (int, error) {
-	answer, err := harness.Send(context.Background(), s.config, http.MethodGet, "/metrics", "")
-	if err != nil {
-		return 0, err
-	}
-	most := 0.0
-	for _, found := range gogcMetric.FindAllStringSubmatch(string(answer.Body), -1) {
-		value, err := strconv.ParseFloat(found[1], 64)
-		if err != nil {
-			return 0, err
-		}
-		most = max(most, value)
-	}
-	if most == 0 {
-		return 0, errors.New("cannot read the GOGC of our tiers from /metrics: say it by -gogc")
-	}
-	return int(most), nil
 }
 
 // cpu is what all processes of the server have used, in seconds: user and system.
