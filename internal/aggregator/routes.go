@@ -54,8 +54,8 @@ func (r *routes) chain(public *serving.Public, clients authenticator.Request, sy
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
 		apiHandler = exposition.New(tier.Aggregator, delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions),
-			exposition.Tier{Name: tier.Core, Judged: r.core.Judged()},
-			exposition.Tier{Name: tier.Extensions, Judged: r.extensions.Judged()})
+			exposition.Tier{Name: tier.Core, Judged: r.core.Judged(), Each: r.core.EachJudged},
+			exposition.Tier{Name: tier.Extensions, Judged: r.extensions.Judged(), Each: r.extensions.EachJudged})
 		own := serving.WithRights(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here), feed, authentication.VerdictAuthenticator, &here)
 		r.router = router.New(r.table(), map[tier.Name]http.Handler{
 			tier.Aggregator: r.withWholeAPI(serving.WithKnown(own, synced)),

@@ -50,7 +50,7 @@ func (d *direct) chain(apiHandler http.Handler, c *genericapiserver.Config) http
 	here := *c
 	here.Authentication.Authenticator = eitherWay(c.Authentication.Authenticator)
 	apiHandler = d.nodes.Guarded(apiHandler, serving.Unavailable)
-	apiHandler = exposition.New(tier.Core, apiHandler, exposition.Tier{Name: tier.Extensions, Judged: d.extensions.Judged()})
+	apiHandler = exposition.New(tier.Core, apiHandler, exposition.Tier{Name: tier.Extensions, Judged: d.extensions.Judged(), Each: d.extensions.EachJudged})
 	own := d.withAllGroups(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here))
 	asked := d.router(own, serving.WithDelegation(d.extensions, &here, here.Authentication.Authenticator))
 	health, others := serving.WithKnown(asked, d.rights), serving.WithKnown(asked, d.ready)

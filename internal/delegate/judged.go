@@ -34,6 +34,20 @@ func (d *Delegate) endOfChain() http.Handler {
 // Judged forwards an authenticated request that needs no judging where it is
 // served.
 func (d *Delegate) Judged() http.Handler {
+	// The forwarder is made after what asks by this.
+	return judged(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.forwarder.ServeHTTP(w, r) }))
+}
+
+// EachJudged is Judged for each replica, by its name.
+func (d *Delegate) EachJudged() map[string]http.Handler {
+	all := d.forwarder.Each()
+	for name, one := range all {
+		all[name] = judged(one)
+	}
+	return all
+}
+
+func judged(forwarder http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, err := serving.Asking(r)
 		id.Judged = true
@@ -45,7 +59,7 @@ func (d *Delegate) Judged() http.Handler {
 			responsewriters.InternalError(w, r, err)
 			return
 		}
-		d.forwarder.ServeHTTP(w, r)
+		forwarder.ServeHTTP(w, r)
 	})
 }
 

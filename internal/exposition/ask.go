@@ -21,15 +21,15 @@ var format = expfmt.NewFormat(expfmt.TypeProtoDelim)
 // answer is what a tier said.
 type answer struct{ families []*dto.MetricFamily }
 
-// each asks all other tiers side by side. The answer of one that gave none is nil.
-func (e *exposition) each(question func(Tier) (*answer, error)) []*answer {
-	answers := make([]*answer, len(e.others))
+// each asks all processes side by side. The answer of one that gave none is nil.
+func each(processes []process, question func(process) (*answer, error)) []*answer {
+	answers := make([]*answer, len(processes))
 	var all sync.WaitGroup
-	for i, t := range e.others {
+	for i, p := range processes {
 		all.Go(func() {
 			var err error
-			if answers[i], err = question(t); err != nil {
-				klog.V(2).InfoS("No metrics of a tier", "tier", t.Name, "err", err)
+			if answers[i], err = question(p); err != nil {
+				klog.V(2).InfoS("No metrics of a tier", "tier", p.tier, "replica", p.replica, "err", err)
 			}
 		})
 	}

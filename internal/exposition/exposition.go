@@ -4,6 +4,7 @@ package exposition
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -38,6 +39,35 @@ type Tier struct {
 	Name tier.Name
 	// Judged forwards a request that the head has authorized.
 	Judged http.Handler
+	// Each does so for each replica, by name. Nil where there is one.
+	Each func() map[string]http.Handler
+}
+
+// process is one whose metrics are asked for.
+type process struct {
+	tier tier.Name
+	// replica is empty where the tier has no other.
+	replica string
+	judged  http.Handler
+}
+
+// processes are those of the other tiers now.
+func (e *exposition) processes() []process {
+	var all []process
+	for _, t := range e.others {
+		replicas := map[string]http.Handler{}
+		if t.Each != nil {
+			replicas = t.Each()
+		}
+		if len(replicas) < 2 {
+			all = append(all, process{tier: t.Name, judged: t.Judged})
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(replicas)) {
+			all = append(all, process{t.Name, name, replicas[name]})
+		}
+	}
+	return all
 }
 
 // exposition is the handler.
@@ -72,7 +102,7 @@ func (e *exposition) all(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodDelete {
 		ctx, cancel := context.WithTimeout(r.Context(), patience)
 		defer cancel()
-		e.each(func(t Tier) (*answer, error) { return ask(ctx, r, t.Judged) })
+		each(e.processes(), func(p process) (*answer, error) { return ask(ctx, r, p.judged) })
 		e.here.ServeHTTP(w, r)
 		return
 	}
@@ -83,27 +113,28 @@ func (e *exposition) all(w http.ResponseWriter, r *http.Request) {
 func (e *exposition) gather(r *http.Request) ([]*dto.MetricFamily, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	others := make(chan []*answer, 1)
+	others, answers := e.processes(), make(chan []*answer, 1)
 	go func() {
-		others <- e.each(func(t Tier) (*answer, error) { return ask(ctx, r, t.Judged) })
+		answers <- each(others, func(p process) (*answer, error) { return ask(ctx, r, p.judged) })
 	}()
 	own, err := registries[r.URL.Path].Gather()
 	if err != nil {
 		return nil, err
 	}
 	all := merged{}
-	all.add(e.self, own)
-	up := []sample{{e.self, 1}}
-	for i, answer := range <-others {
-		name, value := e.others[i].Name, 0.0
+	self := process{tier: e.self}
+	all.add(self, own)
+	up := []sample{{self, 1}}
+	for i, answer := range <-answers {
+		value := 0.0
 		if answer != nil {
-			all.add(name, slices.DeleteFunc(answer.families, ofHead))
+			all.add(others[i], slices.DeleteFunc(answer.families, ofHead))
 			value = 1
 		}
-		up = append(up, sample{name, value})
+		up = append(up, sample{others[i], value})
 	}
 	if r.URL.Path == metricsPath {
-		all.add("", []*dto.MetricFamily{tiersUp(up)})
+		all.add(process{}, []*dto.MetricFamily{tiersUp(up)})
 	}
 	return all.sorted(), nil
 }
@@ -143,6 +174,11 @@ func (e *exposition) handler(name tier.Name) (http.Handler, bool) {
 	for _, t := range e.others {
 		if t.Name == name {
 			return t.Judged, true
+		}
+	}
+	for _, p := range e.processes() {
+		if p.replica == string(name) && p.replica != "" {
+			return p.judged, true
 		}
 	}
 	return nil, false

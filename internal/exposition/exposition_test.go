@@ -52,7 +52,7 @@ func want(t *testing.T, text string, lines ...string) {
 // The label stands where the order of names has it, and each tier keeps its own
 // samples of a family that both have.
 func TestSamplesOfEveryTierAreThereUnderItsName(t *testing.T) {
-	head := New(tier.Aggregator, http.NotFoundHandler(), Tier{tier.Core, counting("200", 3)}, Tier{tier.Extensions, counting("404", 5)})
+	head := New(tier.Aggregator, http.NotFoundHandler(), Tier{Name: tier.Core, Judged: counting("200", 3)}, Tier{Name: tier.Extensions, Judged: counting("404", 5)})
 	got := get(t, head, metricsPath)
 	want(t, got, `requests_total{code="200",tier="core",verb="GET"} 3`, `requests_total{code="404",tier="extensions",verb="GET"} 5`,
 		`triptych_tier_up{tier="aggregator"} 1`, `triptych_tier_up{tier="core"} 1`, `triptych_tier_up{tier="extensions"} 1`)
@@ -72,7 +72,7 @@ func TestATierThatDoesNotTellIsLeftOut(t *testing.T) {
 		"babbles":    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("\x0fnonsense")) }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			head := New(tier.Aggregator, http.NotFoundHandler(), Tier{tier.Core, handler}, Tier{tier.Extensions, counting("404", 5)})
+			head := New(tier.Aggregator, http.NotFoundHandler(), Tier{Name: tier.Core, Judged: handler}, Tier{Name: tier.Extensions, Judged: counting("404", 5)})
 			want(t, get(t, head, metricsPath), `requests_total{code="404",tier="extensions",verb="GET"} 5`, `triptych_tier_up{tier="core"} 0`)
 		})
 	}
@@ -87,7 +87,7 @@ func TestATierIsAskedForABoundedTime(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
-	get(t, New(tier.Aggregator, http.NotFoundHandler(), Tier{tier.Core, hangs}), metricsPath)
+	get(t, New(tier.Aggregator, http.NotFoundHandler(), Tier{Name: tier.Core, Judged: hangs}), metricsPath)
 	if asked != nil {
 		t.Error("asked without a deadline")
 	}
@@ -99,7 +99,7 @@ func TestAFamilyOfAnotherTypeIsLeftOut(t *testing.T) {
 		family := &dto.MetricFamily{Name: proto.String("requests_total"), Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{{Gauge: &dto.Gauge{Value: proto.Float64(1)}}}}
 		_ = expfmt.NewEncoder(w, expfmt.Negotiate(r.Header)).Encode(family)
 	})
-	got := get(t, New(tier.Aggregator, http.NotFoundHandler(), Tier{tier.Core, counting("200", 3)}, Tier{tier.Extensions, gauge}), metricsPath)
+	got := get(t, New(tier.Aggregator, http.NotFoundHandler(), Tier{Name: tier.Core, Judged: counting("200", 3)}, Tier{Name: tier.Extensions, Judged: gauge}), metricsPath)
 	want(t, got, `requests_total{code="200",tier="core",verb="GET"} 3`)
 	if strings.Contains(got, `requests_total{tier="extensions"} 1`) {
 		t.Error("a gauge among counters")
@@ -109,7 +109,7 @@ func TestAFamilyOfAnotherTypeIsLeftOut(t *testing.T) {
 // Who may read below /debug is not allowed everything that a judged request reaches.
 func TestOnlyWhatATierTellsOfItselfIsShown(t *testing.T) {
 	core := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "core "+r.URL.Path) })
-	head := New(tier.Aggregator, http.NotFoundHandler(), Tier{tier.Core, core})
+	head := New(tier.Aggregator, http.NotFoundHandler(), Tier{Name: tier.Core, Judged: core})
 	for path, shown := range map[string]bool{
 		"/debug/tiers/core/metrics": true, "/debug/tiers/core/metrics/slis": true, "/debug/tiers/core/flagz": true,
 		"/debug/tiers/core/statusz": true, "/debug/tiers/core/debug/pprof/": true, "/debug/tiers/core/debug/pprof/heap": true,
@@ -138,9 +138,22 @@ func TestDeleteReachesEveryTier(t *testing.T) {
 	record := func(name string) http.Handler {
 		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { reached = append(reached, name+" "+r.Method) })
 	}
-	head := New(tier.Aggregator, record("head"), Tier{tier.Core, record("core")})
+	head := New(tier.Aggregator, record("head"), Tier{Name: tier.Core, Judged: record("core")})
 	head.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, metricsPath, nil))
 	if strings.Join(reached, ", ") != "core DELETE, head DELETE" {
 		t.Errorf("reached are %v", reached)
+	}
+}
+
+func TestEveryReplicaIsThereUnderItsName(t *testing.T) {
+	core := map[string]http.Handler{"core-0": counting("200", 3), "core-1": counting("200", 4)}
+	head := New(tier.Aggregator, http.NotFoundHandler(),
+		Tier{Name: tier.Core, Judged: counting("500", 1), Each: func() map[string]http.Handler { return core }},
+		Tier{Name: tier.Extensions, Judged: counting("404", 5), Each: func() map[string]http.Handler { return map[string]http.Handler{"extensions-0": http.NotFoundHandler()} }})
+	got := get(t, head, metricsPath)
+	want(t, got, `requests_total{code="200",replica="core-0",tier="core",verb="GET"} 3`, `requests_total{code="200",replica="core-1",tier="core",verb="GET"} 4`,
+		`requests_total{code="404",tier="extensions",verb="GET"} 5`, `triptych_tier_up{replica="core-1",tier="core"} 1`, `triptych_tier_up{tier="extensions"} 1`)
+	if one := get(t, head, tiersPath+"core-1/metrics"); !strings.Contains(one, "} 4") {
+		t.Errorf("of core-1 alone: %s", one)
 	}
 }

@@ -8,47 +8,55 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/klog/v2"
-
-	"triptych.dev/triptych/internal/tier"
 )
 
-// label says which tier a sample is of. Without it, the counter of a tier that
-// restarts would take part of a sum back, which is no reset to Prometheus.
-const label = "tier"
+// The labels say which tier a sample is of, and which replica where the tier has
+// several. Without, the counter of a process that restarts would take part of a sum
+// back, which is no reset to Prometheus.
+const tierLabel, replicaLabel = "tier", "replica"
 
 // merged are the families of several tiers by name.
 type merged map[string]*dto.MetricFamily
 
-// add labels the samples with the tier, unless that is empty, and adds them. It
+// add labels the samples with the process, unless that is empty, and adds them. It
 // takes the families over, but not their lists of labels, which those who
 // measure still hold.
-func (m merged) add(name tier.Name, families []*dto.MetricFamily) {
+func (m merged) add(of process, families []*dto.MetricFamily) {
 	for _, family := range families {
-		if name != "" {
-			for _, metric := range family.GetMetric() {
-				metric.Label = labelled(metric.GetLabel(), string(name))
-			}
+		for _, metric := range family.GetMetric() {
+			metric.Label = of.labelled(metric.GetLabel())
 		}
 		first, known := m[family.GetName()]
 		switch {
 		case !known:
 			m[family.GetName()] = family
 		case first.GetType() != family.GetType(): // would make the whole scrape invalid
-			klog.InfoS("Tiers disagree on the type of a metric", "metric", family.GetName(), "tier", name)
+			klog.InfoS("Tiers disagree on the type of a metric", "metric", family.GetName(), "tier", of.tier)
 		default:
 			first.Metric = append(first.Metric, family.GetMetric()...)
 		}
 	}
 }
 
-// labelled returns a copy with the tier where the order of names has it.
-func labelled(labels []*dto.LabelPair, name string) []*dto.LabelPair {
-	at, _ := slices.BinarySearchFunc(labels, label, func(l *dto.LabelPair, name string) int {
+// labelled returns labels, or a copy with those of the process.
+func (p process) labelled(labels []*dto.LabelPair) []*dto.LabelPair {
+	if p.replica != "" {
+		labels = with(labels, replicaLabel, p.replica)
+	}
+	if p.tier != "" {
+		labels = with(labels, tierLabel, string(p.tier))
+	}
+	return labels
+}
+
+// with returns a copy with the label where the order of names has it.
+func with(labels []*dto.LabelPair, name, value string) []*dto.LabelPair {
+	at, _ := slices.BinarySearchFunc(labels, name, func(l *dto.LabelPair, name string) int {
 		return strings.Compare(l.GetName(), name)
 	})
 	out := make([]*dto.LabelPair, 0, len(labels)+1)
 	out = append(out, labels[:at]...)
-	out = append(out, &dto.LabelPair{Name: proto.String(label), Value: proto.String(name)})
+	out = append(out, &dto.LabelPair{Name: proto.String(name), Value: proto.String(value)})
 	return append(out, labels[at:]...)
 }
 
@@ -61,9 +69,9 @@ func (m merged) sorted() []*dto.MetricFamily {
 	return out
 }
 
-// sample is the value of a gauge for a tier.
+// sample is the value of a gauge for a process.
 type sample struct {
-	tier  tier.Name
+	of    process
 	value float64
 }
 
@@ -76,7 +84,7 @@ func tiersUp(samples []sample) *dto.MetricFamily {
 	}
 	for _, s := range samples {
 		family.Metric = append(family.Metric, &dto.Metric{
-			Label: labelled(nil, string(s.tier)),
+			Label: s.of.labelled(nil),
 			Gauge: &dto.Gauge{Value: proto.Float64(s.value)},
 		})
 	}

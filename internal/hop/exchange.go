@@ -13,6 +13,7 @@ import (
 type exchange struct {
 	forwarder *Forwarder
 	counted   *Forwarder // where the request is unanswered; nil once something was heard
+	here      bool       // no other replica is asked
 	life      *life
 	w         http.ResponseWriter
 	r         *http.Request
@@ -51,7 +52,7 @@ func (x *exchange) move() {
 
 // elsewhere returns the Forwarder of another replica, or nil.
 func (x *exchange) elsewhere() *Forwarder {
-	if x.forwarder.another == nil {
+	if x.here || x.forwarder.another == nil {
 		return nil
 	}
 	return x.forwarder.another()

@@ -84,12 +84,13 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 // must not take what it got for an answer; see outcome.go.
 func (f *Forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.unanswered.Add(1)
-	f.serve(w, r)
+	f.serve(w, r, false)
 }
 
-// serve is ServeHTTP for a request that is counted as unanswered already.
-func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request) {
-	x := &exchange{forwarder: f, counted: f, w: w, r: r}
+// serve is ServeHTTP for a request that is counted as unanswered already. With here it is
+// for this replica and no other.
+func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, here bool) {
+	x := &exchange{forwarder: f, counted: f, w: w, r: r, here: here}
 	defer x.heard()
 	start := time.Now()
 	f.meter.inFlight.Inc()

@@ -159,7 +159,22 @@ func (s *Spread) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer done()
-	f.serve(w, r)
+	f.serve(w, r, false)
+}
+
+// Each returns a handler for each replica, by name, that asks that one and no other. One
+// that is not available answers as a Forwarder does.
+func (s *Spread) Each() map[string]http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]http.Handler{}
+	for _, r := range s.replicas {
+		all[r.Name] = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			r.unanswered.Add(1)
+			r.serve(w, req, true)
+		})
+	}
+	return all
 }
 
 func nothing() {}
