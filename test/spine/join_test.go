@@ -31,6 +31,7 @@ func join(t *testing.T, host *harness.Cluster) (dir, token string) {
 // A host that joins serves the same cluster: same objects, same tokens, same secrets at
 // rest. The token of the first host is worth it once.
 func TestAHostJoinsByATokenOnce(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	etcd := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
 	t.Cleanup(func() { etcd.End(soon) })
 	encryption := harness.TempDir(t) + "/encryption.yaml"

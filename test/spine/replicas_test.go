@@ -186,6 +186,7 @@ func TestChangingReplicasFailsNoRequest(t *testing.T) {
 
 // A replica that is killed takes no read along.
 func TestTheDeathOfOneOfTwoReplicasFailsNoRead(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{Args: []string{"--replicas=core=2,extensions=2"}})
 	const group = "deaths.example.com"
 	installCRD(t, &c.API, group)
@@ -223,6 +224,7 @@ func TestTheDeathOfOneOfTwoReplicasFailsNoRead(t *testing.T) {
 
 // Whoever is told that a CRD is established finds it at every replica.
 func TestAnEstablishedCRDIsServedByEveryReplica(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{Args: []string{"--replicas=extensions=3"}})
 	var clients []*http.Client
 	for range 12 {
