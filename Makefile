@@ -123,6 +123,14 @@ race: export CGO_ENABLED := 1
 race: ## The tests beside the code, under the race detector [PACKAGES=./internal/hop]
 	$(GO_TEST) -race -vet=off -p 2 -timeout 30m $(PACKAGES)
 
+# The ordinary tests run the seeds of these.
+FUZZTIME ?= 1m
+
+.PHONY: fuzz
+fuzz: ## Look for requests and answers that the hop reads otherwise than net/http [FUZZTIME=10m]
+	for target in FuzzAnswer FuzzHead FuzzAgainstReverseProxy; do \
+	go test $(GOFLAGS_ALL) -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./internal/hop; done
+
 .PHONY: layout
 layout: ## Who may import whom, and what each binary links
 	$(GO_TEST) -v -vet=off -count=1 -timeout 10m ./test/layout
