@@ -81,7 +81,9 @@ type publicConn struct {
 // Close implements net.Conn.
 func (c *publicConn) Close() error {
 	c.public.mu.Lock()
-	delete(c.public.conns, c.RemoteAddr().String())
+	if address := c.RemoteAddr().String(); c.public.conns[address] == c { // and not its successor
+		delete(c.public.conns, address)
+	}
 	c.public.mu.Unlock()
 	return c.TCPConn.Close()
 }
