@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	slowReaders, unreadWatches = 8, 20
 	listed, blobSize           = 30, 700_000
-	// unbuffered is what RSS may gain while the clients stall. A hop that buffers
+	// unbuffered is what may live in memory more while the clients stall. A hop that buffers
 	// gains slowReaders*listed*blobSize, 168 MB, and as much by the watches.
 	unbuffered = 150 << 20
 )
@@ -136,25 +137,35 @@ func (s *stalled) stall(t *testing.T, path string) (*bufio.Reader, *http.Respons
 // too much since.
 func (s *stalled) memory(t *testing.T) func() {
 	t.Helper()
-	status, _, err := s.c.Status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, pids := map[string]int64{}, status.PIDs()
-	rss := func(name string) int64 { return harness.Must(harness.MemoryOf(pids[name]))(t).RSS }
-	names := []string{string(tier.Aggregator), string(s.serving)}
+	before, names := map[string]int64{}, []string{string(tier.Aggregator), string(s.serving)}
 	for _, name := range names {
-		before[name] = rss(name)
+		before[name] = s.live(t, name)
 	}
 	return func() {
 		t.Helper()
 		for _, name := range names {
-			if now := rss(name); now > before[name]+unbuffered {
+			if now := s.live(t, name); now > before[name]+unbuffered {
 				t.Fatalf("%s has grown from %d to %d MiB", name, before[name]>>20, now>>20)
 			}
 		}
 	}
 }
+
+// live is what the heap of a tier holds that is no garbage, in bytes. The garbage is
+// collected by how busy the tier is.
+func (s *stalled) live(t *testing.T, name string) int64 {
+	t.Helper()
+	if got := s.c.Get(t, "/debug/tiers/"+name+"/debug/pprof/heap?gc=1"); got.Code != http.StatusOK {
+		t.Fatal(got)
+	}
+	found := heapAlloc.FindSubmatch(s.c.Get(t, "/debug/tiers/"+name+"/metrics").Body)
+	if found == nil {
+		t.Fatalf("%s does not say how large its heap is", name)
+	}
+	return int64(harness.Must(strconv.ParseFloat(string(found[1]), 64))(t))
+}
+
+var heapAlloc = regexp.MustCompile(`(?m)^go_memstats_heap_alloc_bytes (\S+)$`)
 
 // othersAreServed reads whole lists and changes something: time enough for a hop
 // that buffers to do so.
