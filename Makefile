@@ -24,6 +24,9 @@ GIT_TREE     := $(if $(shell git status --porcelain 2>/dev/null),dirty,clean)
 BUILD_DATE   := $(or $(shell TZ=UTC git show -s --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null),1970-01-01T00:00:00Z)
 VERSION      ?= $(patsubst v%,%,$(or $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null),unknown))
 
+# Whatever is written into a release has the time of the commit.
+export SOURCE_DATE_EPOCH ?= $(or $(shell git show -s --format=%ct 2>/dev/null),0)
+
 # $(call stamp,gitVersion,commit,tree,date)
 stamp = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 	-X $(p).gitVersion=$(1) -X $(p).gitMajor=$(KUBE_MAJOR) -X $(p).gitMinor=$(KUBE_MINOR) \
@@ -32,6 +35,13 @@ stamp = $(foreach p,k8s.io/component-base/version k8s.io/client-go/pkg/version,\
 # -s -w drop the symbol and debug tables only: pprof, stack traces and panics read another one.
 OUR_LDFLAGS  := -s -w $(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COMMIT),$(GIT_TREE),$(BUILD_DATE)) \
 	-X triptych.dev/triptych/internal/version.Version=$(VERSION)
+# Programs of a next release, which tests upgrade to: one minor of Kubernetes and one version of the protocol newer by
+# what they say of themselves, of the same code.
+NEXT_VERSION  ?= next
+NEXT_KUBE     ?= v$(KUBE_MAJOR).$(shell expr $(KUBE_MINOR) + 1).0
+NEXT_PROTOCOL ?= $(shell expr $$(sed -nE 's/^var protocol = "([0-9]+)"$$/\1/p' internal/handshake/doc.go) + 1)
+next_ldflags   = -s -w $(subst gitMinor=$(KUBE_MINOR),gitMinor=$(shell expr $(KUBE_MINOR) + 1),$(call stamp,$(NEXT_KUBE)+triptych.$(NEXT_VERSION),$(GIT_COMMIT),$(GIT_TREE),$(BUILD_DATE))) \
+	-X triptych.dev/triptych/internal/version.Version=$(NEXT_VERSION) -X triptych.dev/triptych/internal/handshake.protocol=$(NEXT_PROTOCOL)
 # What we are compared with says the plain version, as a release of Kubernetes does, whatever our commit.
 KUBE_LDFLAGS := -s -w $(call stamp,$(KUBE_VERSION),unknown,clean,1970-01-01T00:00:00Z)
 
@@ -51,6 +61,13 @@ build: $(addprefix bin/,$(COMMANDS)) ## Build bin/{supervisor,core,extensions,ag
 .PHONY: $(addprefix bin/,$(COMMANDS))
 $(addprefix bin/,$(COMMANDS)): bin/%:
 	$(call go_build,$(OUR_LDFLAGS),./cmd/$*,-pgo=$(PGO))
+
+NEXT := $(addprefix bin/next/,$(COMMANDS))
+
+.PHONY: next $(NEXT)
+next: $(NEXT) ## Build bin/next, the programs of a release that tests upgrade to
+$(NEXT): bin/next/%:
+	$(call go_build,$(next_ldflags),./cmd/$*,-pgo=off)
 
 .PHONY: optimized
 optimized: PGO := $(PROFILE)
@@ -109,7 +126,7 @@ RUN ?= .
 GO_TEST := go test $(GOFLAGS_ALL) -run '$(RUN)'
 
 .PHONY: test
-test: verify unit layout spine diff-ci conformance-ci ## Everything: verify, unit tests, layout, black box tests, comparison with stock, conformance tests
+test: verify unit layout release-test spine faults diff-ci conformance-ci ## Everything: verify, unit tests, layout, releases, black box tests, faults, comparison with stock, conformance tests
 
 # go vet runs once, in lint, with all of its checks; go test would repeat some of them.
 .PHONY: unit
@@ -131,13 +148,31 @@ fuzz: ## Look for requests and answers that the hop reads otherwise than net/htt
 	for target in FuzzAnswer FuzzHead FuzzAgainstReverseProxy; do \
 	go test $(GOFLAGS_ALL) -vet=off -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./internal/hop; done
 
+# The CI has time for these; a run with -long plays all, kills each process a hundred times, and takes hours.
+FAULTS_CI := ^(Test.*Judged|TestObjectsAre.*|TestARow.*|TestReadsThat.*|TestAMetronome.*|TestKilledUnderLoad|TestStoppedUnderLoad|TestStarvedUnderLoad|TestKilledOrStoppedWhileStarting)$$
+FAULTS = TRIPTYCH_TEST_BUILT=1 go test $(GOFLAGS_ALL) -v -vet=off -count=1 -parallel 2 -timeout
+
+.PHONY: faults faults-long faults-dead faults-plants
+faults: build kubectl stock ## Break one thing after another under load, and judge what clients saw [RUN=TestKilled] [ARGS='-kills=20 -seed=1']
+	$(FAULTS) 15m -run '$(if $(filter .,$(RUN)),$(FAULTS_CI),$(RUN))' ./test/faults -args $(ARGS)
+faults-long: build kubectl stock ## All faults, of stock too, a hundred kills of each process: hours, as root [RUN=TestStock] [ARGS=-kills=20]
+	$(FAULTS) 24h -run '$(RUN)' ./test/faults -args -long $(ARGS)
+faults-dead: build kubectl stock ## Write into docs/explanation/faults.md what is answered while a tier is dead
+	$(FAULTS) 15m -run TestWhatStaysUp ./test/faults -args -update
+faults-plants: build kubectl stock ## Plant bugs in copies of the tree, and show which test catches each [PLANTS=orphan]
+	STAMP="$(call stamp,$(KUBE_VERSION)+triptych.$(VERSION),$(GIT_COMMIT),$(GIT_TREE),$(BUILD_DATE))" test/faults/plants/run $(PLANTS)
+
 .PHONY: layout
 layout: ## Who may import whom, and what each binary links
 	$(GO_TEST) -v -vet=off -count=1 -timeout 10m ./test/layout
 
 .PHONY: spine
-spine: build kubectl stock ## Black box tests: real binaries, real etcd, side by side with stock
-	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -parallel 3 -timeout 45m ./test/harness/... ./test/spine/...
+spine: build kubectl stock next bin/tools/helm ## Black box tests: real binaries, real etcd, side by side with stock
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -parallel 4 -timeout 65m ./test/harness/... ./test/spine/... ./test/deploy/... ./test/docs
+
+.PHONY: browser
+browser: build kubectl ## Look at the dashboard in headless Chromium, which has to be installed, at two sizes; pictures in bin/
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -timeout 10m ./test/dashboard
 
 # SERVER is ours, stock or both, one after the other; FOCUS picks names; PROCS is how many tests run side by side.
 SERVER ?= ours
@@ -153,6 +188,10 @@ conformance: build kubectl stock suite ## Upstream's conformance tests that need
 .PHONY: conformance-ci
 conformance-ci: build kubectl stock suite ## All of them but those that wait for minutes, as the CI does
 	$(CONFORMANCE) -names=ci $(CONFORMANCE_ARGS)
+
+.PHONY: hosts
+hosts: build ## Three hosts in network namespaces: kill them, cut their links, and print for how long requests fail (root)
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -timeout 30m ./test/hosts
 
 # Programs of others that are clients, each as its authors release it.
 CLIENTS := bin/tools/kwok bin/tools/helm
@@ -191,6 +230,16 @@ bench-growth: PGO := $(PROFILE)
 bench-growth: build stock ## Measure how both grow with objects, watchers and CRDs, one after the other [ARGS='-long -only=objects']
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -growth $(ARGS)
 
+# Up to how many processes of core; each is held to CPU of a CPU, so that a small machine has enough for all of them. Needs root, or
+# cgroups of one's own.
+REPLICAS ?= 4
+CPU      ?= 100m
+
+.PHONY: bench-replicas
+bench-replicas: PGO := $(PROFILE)
+bench-replicas: build ## Measure what each process of core adds, held to a part of a CPU; plot in bin/bench [REPLICAS=4] [CPU=100m]
+	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/bench -replicas=$(REPLICAS) -cpu=$(CPU) -window=5s -plots=bin/bench $(ARGS)
+
 # How many CRDs, one storm of ours and one of stock's for each number.
 CRDS ?= 500,2000
 
@@ -204,6 +253,68 @@ report: PGO := $(PROFILE)
 report: build stock ## Print what it costs beside the stock server: time to ready, memory, failed requests [ONLY=part]
 	TRIPTYCH_TEST_BUILT=1 go run $(GOFLAGS_ALL) ./test/report -only='$(ONLY)'
 
+# --- what goes with a release --------------------------------------------------------------------------------------
+# Tools of releases are a module of their own, so that nothing of them is among what the programs are built from.
+
+TOOL := go run $(GOFLAGS_ALL)
+
+.PHONY: release-test
+release-test: build kubectl ## Tests of tools/: licences, bill of materials, packages, images, alerts, dashboard
+	cd tools && go test $(GOFLAGS_ALL) -v -count=1 -timeout 10m ./...
+
+.PHONY: licences
+licences: ## Write docs/reference/licences.md, which tells what is linked under which licence, and the texts into bin/
+	@mkdir -p bin
+	cd tools && $(TOOL) ./licences -list ../docs/reference/licences.md -texts ../bin/licences.txt
+
+.PHONY: sbom
+sbom: build ## Write bin/triptych.cdx.json, the bill of materials of the programs in bin/, as CycloneDX
+	cd tools && $(TOOL) ./sbom -version '$(VERSION)' -o ../bin/triptych.cdx.json
+
+# Packages, tarballs and images for both architectures, with checksums. PGO=off builds faster and makes slower programs.
+DIST       := $(CURDIR)/dist
+MAINTAINER ?= Triptych <maintainers@triptych.dev>
+ARCHS      := amd64 arm64
+RELEASED   := $(foreach a,$(ARCHS),$(addprefix bin/linux-$(a)/,$(COMMANDS)))
+DOCUMENTS  := ../bin/licences.txt,../README.md,../CHANGELOG.md
+
+.PHONY: $(RELEASED)
+$(RELEASED): bin/linux-%:
+	@echo "build $@"; GOOS=linux GOARCH=$(firstword $(subst /, ,$*)) go build $(GOFLAGS_ALL) -pgo=$(PGO) -ldflags '$(OUR_LDFLAGS)' -o $@ ./cmd/$(lastword $(subst /, ,$*))
+
+.PHONY: release
+release: PGO := $(PROFILE)
+release: $(RELEASED) bin/supervisor licences ## Write deb, rpm, tarball, bill of materials and images for amd64 and arm64 into dist/ [VERSION=1.2.3]
+	rm -rf '$(DIST)' && mkdir -p '$(DIST)'
+	cd tools && for arch in $(ARCHS); do \
+	$(TOOL) ./sbom -bin ../bin/linux-$$arch -version '$(VERSION)' -o '$(DIST)'/triptych-$(VERSION)-linux-$$arch.cdx.json; \
+	$(TOOL) ./packages -bin ../bin/linux-$$arch -arch $$arch -version '$(VERSION)' -maintainer '$(MAINTAINER)' -documents $(DOCUMENTS) -out '$(DIST)'; done
+	cd tools && $(TOOL) ./images $(foreach a,$(ARCHS),-programs $(a)=../bin/linux-$(a)) -version '$(VERSION)' -revision $(GIT_COMMIT) -documents $(DOCUMENTS) -out '$(DIST)'
+	cd tools && $(TOOL) ./packages -checksums -out '$(DIST)'
+
+# The only target that asks something of the network but modules: a database, at GOVULNDB or https://vuln.go.dev.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the programs call; needs the network
+	@go run $(GOFLAGS_ALL) $(GOVULNCHECK) ./cmd/... || { \
+	echo "vulncheck: see above. If the database could not be reached, nothing was checked: name a mirror by GOVULNDB=https://..."; exit 1; }
+
+# Two clones in two folders, each with a build cache of its own: everything is compiled twice, which takes as long as that.
+# CACHE=shared links twice what is compiled once.
+CACHE    ?= fresh
+PROGRAMS ?= $(COMMANDS)
+
+.PHONY: reproducible
+reproducible: ## Build the commit twice in two folders, and compare the bytes [PROGRAMS=supervisor] [CACHE=shared]
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for folder in one two/and-deeper; do \
+	[ '$(CACHE)' = shared ] || export GOCACHE="$$work/cache/$$folder"; \
+	git clone -q . "$$work/$$folder"; \
+	$(MAKE) --no-print-directory -C "$$work/$$folder" VERSION='$(VERSION)' PGO='$(PGO)' $(addprefix bin/,$(PROGRAMS)); done; \
+	for program in $(PROGRAMS); do cmp "$$work/one/bin/$$program" "$$work/two/and-deeper/bin/$$program"; \
+	sha256sum "$$work/one/bin/$$program" | sed "s| .*|  $$program: twice the same|"; done
+
 # --- generated files and lint --------------------------------------------------------------------------------------
 
 TOOLS := $(CURDIR)/bin/tools
@@ -216,6 +327,16 @@ generate: proto ## Write all generated files again
 
 # $(call protoc,DIRECTORY) writes the Go code of every .proto file below DIRECTORY.
 protoc = PATH="$(TOOLS):$$PATH" protoc -I . $(shell git ls-files '*.proto') $(foreach p,go go-grpc,--$(p)_out=$(1) --$(p)_opt=module=triptych.dev/triptych)
+
+.PHONY: docs
+docs: bin/supervisor ## Write docs/reference/commands.md, the reference of all commands, and man pages into bin/man
+	mkdir -p bin/man
+	bin/supervisor documents reference > docs/reference/commands.md
+	bin/supervisor documents man bin/man
+
+.PHONY: transcript
+transcript: build kubectl next ## Run the tutorial, and write docs/tutorial/transcript.md of what it prints (root)
+	TRIPTYCH_TEST_BUILT=1 go test $(GOFLAGS_ALL) -v -vet=off -count=1 -timeout 20m -run TestTutorialWorks ./test/docs -args -update
 
 .PHONY: proto
 proto: $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc
@@ -251,7 +372,7 @@ lint: ## gofmt and go vet of our packages
 
 .PHONY: clean
 clean: ## Remove what was built (not ./run, which holds your data)
-	rm -rf bin
+	rm -rf bin dist
 
 .PHONY: help
 help: ## This list

@@ -27,6 +27,8 @@ type Options struct {
 	generic *genericoptions.AdmissionOptions
 	// only are the plugins of the old flag, which names all that run.
 	only []string
+	// valid: the options have been looked at.
+	valid bool
 }
 
 // NewOptions returns the plugins that act on any resource, in kube-apiserver's
@@ -64,8 +66,13 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 }
 
 // Validate returns the first thing that is wrong. Names of plugins that only
-// core has are not: core judges those.
+// core has are not: core judges those. The flags stay what was given, which /flagz shows.
 func (o *Options) Validate() error {
+	if o.valid {
+		return nil
+	}
+	here := *o.generic
+	o.generic = &here
 	if o.only != nil {
 		if o.generic.EnablePlugins != nil || o.generic.DisablePlugins != nil {
 			return errors.New("--admission-control excludes --enable-admission-plugins and --disable-admission-plugins")
@@ -74,13 +81,13 @@ func (o *Options) Validate() error {
 		o.generic.DisablePlugins = slices.DeleteFunc(slices.Clone(o.generic.RecommendedPluginOrder), func(name string) bool {
 			return slices.Contains(o.only, name)
 		})
-		o.only = nil
 	}
 	o.generic.EnablePlugins = o.known(o.generic.EnablePlugins)
 	o.generic.DisablePlugins = o.known(o.generic.DisablePlugins)
 	for _, err := range o.generic.Validate() {
 		return err
 	}
+	o.valid = true
 	return nil
 }
 

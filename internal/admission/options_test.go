@@ -59,6 +59,31 @@ func TestPluginsThatOnlyCoreHasAreCoresToJudge(t *testing.T) {
 	}
 }
 
+// What the head shows at /flagz is what it was given, also of plugins that it does not have.
+func TestFlagsStayWhatWasGiven(t *testing.T) {
+	given := map[string]string{"enable-admission-plugins": "NodeRestriction,OwnerReferencesPermissionEnforcement", "disable-admission-plugins": "ServiceAccount,ResourceQuota"}
+	o, fs := NewOptions(), pflag.NewFlagSet("tier", pflag.ContinueOnError)
+	o.AddFlags(fs)
+	for name, value := range given {
+		if err := fs.Set(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if err := o.Validate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, value := range given {
+		if got := fs.Lookup(name).Value.String(); got != "["+value+"]" {
+			t.Errorf("--%s is %s, want %s", name, got, value)
+		}
+	}
+	if got := o.generic.EnablePlugins; !slices.Equal(got, []string{"OwnerReferencesPermissionEnforcement"}) {
+		t.Errorf("enabled are %v", got)
+	}
+}
+
 func TestAPluginThatIsEnabledAndDisabledIsAMistake(t *testing.T) {
 	_, err := parsed(t, "--enable-admission-plugins=ResourceQuota", "--disable-admission-plugins=ResourceQuota")
 	if err == nil || !strings.Contains(err.Error(), "ResourceQuota") {

@@ -49,10 +49,12 @@ func newRoutes(core, extensions *delegate.Delegate, wasReady func() bool) *route
 }
 
 // chain returns a genericapiserver.Config.BuildHandlerChainFunc.
-func (r *routes) chain(public *serving.Public, clients authenticator.Request, synced func() bool, feed *rights.Feed) func(http.Handler, *genericapiserver.Config) http.Handler {
+func (r *routes) chain(public *serving.Public, clients authenticator.Request, synced func() bool, feed *rights.Feed, self *serving.SelfRights) func(http.Handler, *genericapiserver.Config) http.Handler {
 	return func(apiHandler http.Handler, c *genericapiserver.Config) http.Handler {
 		here := *c
 		here.Authentication.Authenticator = authentication.VerdictAuthenticator
+		// Watches of API servers behind the head are passed on.
+		apiHandler = serving.EndingWatches(apiHandler)
 		apiHandler = exposition.New(tier.Aggregator, delegate.OpenAPI(apiHandler, r.servedHere, r.core, r.extensions),
 			exposition.Tier{Name: tier.Core, Judged: r.core.Judged(), Each: r.core.EachJudged},
 			exposition.Tier{Name: tier.Extensions, Judged: r.extensions.Judged(), Each: r.extensions.EachJudged})
@@ -63,7 +65,7 @@ func (r *routes) chain(public *serving.Public, clients authenticator.Request, sy
 			tier.Core:       serving.WithDelegation(r.core, &here, authentication.VerdictAuthenticator),
 			tier.Extensions: serving.WithDelegation(r.extensions, &here, authentication.VerdictAuthenticator),
 		})
-		return public.Tell(serving.WithIdentity(authentication.WithVerdict(r.router, clients)))
+		return public.Tell(serving.WithIdentity(self.Guard(authentication.WithVerdict(r.router, clients))))
 	}
 }
 

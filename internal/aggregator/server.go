@@ -47,7 +47,8 @@ func run(ctx context.Context, p *process.Process, o *Options) error {
 		return process.ConfigurationError{Err: err}
 	}
 	routes := newRoutes(core, extensions, p.Informed)
-	config.GenericConfig.BuildHandlerChainFunc = routes.chain(o.public, clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed)
+	config.GenericConfig.BuildHandlerChainFunc = routes.chain(o.public, clients, serving.RightsSynced(config.GenericConfig.SharedInformerFactory), feed,
+		serving.NewSelfRights(config.GenericConfig.SharedInformerFactory))
 	p.Listen()
 	p.Reach(tier.Configured)
 

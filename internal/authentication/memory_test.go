@@ -1,6 +1,7 @@
 package authentication
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,6 +43,32 @@ func TestAGoodTokenIsRememberedForItsPartOfTheTime(t *testing.T) {
 		a, err := m.Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "good", Audiences: []string{"other"}})
 		if err != nil || len(judge.asked) != 7 {
 			t.Errorf("for another audience: %v %v", a, err)
+		}
+	})
+}
+
+// slowCore takes its time to answer.
+type slowCore struct{ core }
+
+func (c *slowCore) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRequest) (*handshakev1.AuthenticateResponse, error) {
+	answer, err := c.core.Authenticate(ctx, r)
+	time.Sleep(serving.HeadTokenMemory / 2)
+	return answer, err
+}
+
+// A token that is revoked while the answer is on its way must not live longer for that.
+func TestATokenIsRememberedFromTheQuestionOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		judge := &slowCore{}
+		m := NewMemory(judge, func() string { return "first" })
+		for range 2 {
+			if a, err := m.Authenticate(t.Context(), &handshakev1.AuthenticateRequest{Token: "good"}); err != nil || !a.GetAuthenticated() {
+				t.Fatal(a, err)
+			}
+			time.Sleep(serving.HeadTokenMemory/2 + time.Millisecond)
+		}
+		if len(judge.asked) != 2 {
+			t.Errorf("core was asked %d times", len(judge.asked))
 		}
 	})
 }

@@ -19,12 +19,14 @@ import (
 type command struct {
 	stdout, stderr io.Writer
 	dataDir        string
+	// args are the whole command line.
+	args []string
 }
 
 // Run runs the command line args, without the program's name, and returns the
 // exit code. An error is one line on stderr.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c := &command{stdout: stdout, stderr: stderr}
+	c := &command{stdout: stdout, stderr: stderr, args: args}
 	root := c.root()
 	root.SetArgs(args)
 	err := mistake(root.ExecuteContext(ctx))
@@ -59,7 +61,9 @@ extensions, with an etcd beside them unless you bring your own.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{options.Explain(cmd.Flags(), err)}
 	})
-	root.AddCommand(c.run(), c.status(), c.stop(), c.restart(), c.scale(), c.joinToken(), c.join(), c.logs(), c.kubeconfig(), c.sshKey(), c.version(), c.etcd())
+	root.AddCommand(c.run(), c.status(), c.top(), c.security(), c.stop(), c.start(), c.restart(), c.scale(), c.upgrade(), c.config(), c.reload(), c.joinToken(), c.join(), c.certs(), c.snapshot(), c.migrate(), c.logs(), c.supportBundle(), c.kubeconfig(), c.token(), c.sshKey(), c.version(), c.etcd())
+	root.AddCommand(c.install(), c.uninstall(), c.doctor(), c.health(), c.drain())
+	root.AddCommand(c.events(), c.trace(), c.why(), c.dashboard(), c.documents())
 	return root
 }
 

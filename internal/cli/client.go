@@ -20,6 +20,17 @@ func (c *command) client() (*control.Client, error) {
 	return control.NewClient(d.Control()), nil
 }
 
+// ask has the supervisor that runs on the data directory do something, within timeout; 0 is no bound.
+func (c *command) ask(cmd *cobra.Command, timeout time.Duration, do func(context.Context, *control.Client) error) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := contextWithin(cmd, timeout)
+	defer cancel()
+	return c.at(do(ctx, client))
+}
+
 // at adds to ErrNotRunning where nothing is running.
 func (c *command) at(err error) error {
 	if errors.Is(err, control.ErrNotRunning) {

@@ -16,7 +16,7 @@ func execute(t *testing.T, args ...string) (stdout, stderr string, code int) {
 
 // TestHelpFitsAScreen: 50 lines of at most 120 characters.
 func TestHelpFitsAScreen(t *testing.T) {
-	for _, command := range []string{"", "run", "status", "stop", "restart", "logs", "kubeconfig", "ssh-key", "version", "completion", "etcd move-extensions"} {
+	for _, command := range []string{"", "run", "status", "stop", "restart", "logs", "kubeconfig", "ssh-key", "version", "completion", "etcd move-extensions", "config", "config default", "config validate", "config show", "config diff", "config explain", "reload", "install", "uninstall", "doctor", "health", "drain", "events", "trace", "why", "why namespace", "why apiservice"} {
 		out, _, code := execute(t, strings.Fields(command+" --help")...)
 		lines := strings.Split(out, "\n")
 		if code != ExitOK || len(lines) > 50 {

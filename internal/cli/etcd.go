@@ -32,7 +32,7 @@ func (c *command) etcd() *cobra.Command {
 	}
 	o.AddFlags(cmd.Flags())
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = true })
-	cmd.AddCommand(c.compact(), c.moveExtensions())
+	cmd.AddCommand(c.compact(), c.moveExtensions(), c.etcdRoles(), c.etcdAuth())
 	return cmd
 }
 

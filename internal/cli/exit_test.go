@@ -16,7 +16,7 @@ import (
 )
 
 var codes = map[string]int{
-	"OK": ExitOK, "Failure": ExitFailure, "Forced": ExitForced,
+	"OK": ExitOK, "Failure": ExitFailure, "Differs": ExitDiffers, "Forced": ExitForced, "RolledBack": ExitRolledBack,
 	"Starting": ExitStarting, "Degraded": ExitDegraded, "Stopping": ExitStopping,
 	"Configuration": ExitConfiguration, "NotRunning": ExitNotRunning, "Orphaned": ExitOrphaned,
 }
@@ -26,10 +26,10 @@ var tierCodes = map[string]int{
 	"Orphaned": process.ExitOrphaned, "Terminated": process.ExitTerminated,
 }
 
-// TestTheDocumentIsRight compares docs/exit-codes.md and the constants of this
+// TestTheDocumentIsRight compares docs/reference/exit-codes.md and the constants of this
 // package, both ways.
 func TestTheDocumentIsRight(t *testing.T) {
-	document, err := os.ReadFile("../../docs/exit-codes.md")
+	document, err := os.ReadFile("../../docs/reference/exit-codes.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +82,8 @@ func TestErrorsHaveTheirCodes(t *testing.T) {
 		{&supervisor.FailedError{Child: "etcd", Exit: lifecycle.Exit{Code: 1}}, ExitFailure},
 		{&supervisor.ForcedError{Children: []string{"core"}}, ExitForced},
 		{fmt.Errorf("around: %w", control.ErrNotRunning), ExitNotRunning},
+		{differsError{}, ExitDiffers},
+		{silently(usageError{errors.New("no such setting")}, nil), ExitConfiguration},
 		{phaseError{lifecycle.PhaseReady}, ExitOK},
 		{phaseError{lifecycle.PhaseStarting}, ExitStarting},
 		{phaseError{lifecycle.PhaseDegraded}, ExitDegraded},

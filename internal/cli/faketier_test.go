@@ -30,6 +30,10 @@ type behavior struct {
 	NeverReady bool
 	// IgnoreStop has the process ignore SIGTERM.
 	IgnoreStop bool
+	// DieAfter ends the process with code 3 so long after it was ready.
+	DieAfter time.Duration
+	// Versions are what the program says, where they are not what this one is.
+	Versions *process.Versions
 	// StopTakes is how long a graceful stop lasts.
 	StopTakes time.Duration
 	// Tunnels is how many are up, 0 for a process that does not know of tunnels; a
@@ -50,6 +54,16 @@ func fakeTier(name tier.Name) int {
 			panic(err)
 		}
 	}
+	if len(os.Args) > 1 && os.Args[1] == process.VersionCommand {
+		said := process.VersionsOf(name)
+		if b.Versions != nil {
+			said = *b.Versions
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(said); err != nil {
+			panic(err)
+		}
+		return 0
+	}
 	var wiringFile string
 	cmd := &cobra.Command{Use: string(name), FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true}}
 	cmd.Flags().StringVar(&wiringFile, "wiring", "", "")
@@ -59,7 +73,7 @@ func fakeTier(name tier.Name) int {
 		if b.Error != "" {
 			return process.ConfigurationError{Err: fmt.Errorf("%s", b.Error)}
 		}
-		ctx, p, err := process.Start(name, wiringFile, cmd.Flags())
+		ctx, p, err := process.Start(name, wiringFile, cmd.Flags(), "")
 		if err != nil {
 			return err
 		}
@@ -106,6 +120,9 @@ func (b behavior) live(ctx context.Context, p *process.Process) error {
 			break
 		}
 		p.Reach(stage)
+	}
+	if b.DieAfter > 0 {
+		time.AfterFunc(b.DieAfter, func() { os.Exit(3) })
 	}
 	<-ctx.Done()
 	if b.IgnoreStop {

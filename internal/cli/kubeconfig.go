@@ -2,11 +2,10 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-
-	"os"
 )
 
 func (c *command) kubeconfig() *cobra.Command {
@@ -22,6 +21,7 @@ cluster.`,
 	}
 	c.addDataDir(cmd)
 	cmd.Flags().BoolVar(&path, "path", false, "print where it is instead")
+	cmd.AddCommand(c.kubeconfigCreate())
 	return cmd
 }
 

@@ -28,13 +28,7 @@ then started again; its callers wait.`,
 			return oneOf(c.replaceable(cmd.Context()))(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := c.client()
-			if err != nil {
-				return err
-			}
-			ctx, cancel := contextWithin(cmd, timeout)
-			defer cancel()
-			return c.at(client.Restart(ctx, args[0]))
+			return c.ask(cmd, timeout, func(ctx context.Context, client *control.Client) error { return client.Restart(ctx, args[0]) })
 		},
 	}
 	c.addDataDir(cmd)

@@ -18,18 +18,15 @@ func (c *command) run() *cobra.Command {
 		Use:   "run",
 		Short: "Run the API server in the foreground",
 		Long: `Run the API server in the foreground until SIGTERM or SIGINT. A second signal
-stops it fast, a third kills it.
+stops it fast, a third kills it. SIGHUP is supervisor reload.
 
-Flags of kube-apiserver that are not listed here are handed to the tiers that
-know them, such as --feature-gates, --audit-log-path or --v.`,
-		Example: `  supervisor run --data-dir ./data --secure-port 0
-  kubectl --kubeconfig ./data/admin.kubeconfig get namespaces`,
+Flags of kube-apiserver that are not listed here go to the tiers that know them, such as --feature-gates or --v.`,
 		Args: noArguments,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Load(); err != nil {
 				return usageError{err}
 			}
-			return c.supervise(o)
+			return c.supervise(o, cmd)
 		},
 	}
 	o.AddFlags(cmd.Flags())
@@ -39,7 +36,7 @@ know them, such as --feature-gates, --audit-log-path or --v.`,
 	return cmd
 }
 
-func (c *command) supervise(o *options.Options) error {
+func (c *command) supervise(o *options.Options, cmd *cobra.Command) error {
 	executable, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("cannot find the supervisor's own program: %w", err)
@@ -48,11 +45,28 @@ func (c *command) supervise(o *options.Options) error {
 	// SIGPIPE does to who ignores nothing.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	reload := make(chan os.Signal, 1) // those that come meanwhile are one
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	_, args, err := cmd.Root().Find(c.args)
+	if err != nil {
+		return err
+	}
 	return supervisor.Run(o, supervisor.Environment{
 		Executable: executable, Environ: os.Environ(), Signals: signals, Stdout: c.stdout,
+		Reload: reload, Reread: func() (*options.Options, error) { return reread(args) },
 	})
+}
+
+// reread makes options of the same command line again.
+func reread(args []string) (*options.Options, error) {
+	o, err := options.Parse(args)
+	if err != nil {
+		return nil, err
+	}
+	return o, o.Load()
 }
 
 func noArguments(cmd *cobra.Command, args []string) error {

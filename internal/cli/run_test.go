@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,6 +107,9 @@ func TestStatusTellsThePhaseByItsExitCode(t *testing.T) {
 	if status, code := s.status(); code != cli.ExitDegraded || status.Phase != "Degraded" {
 		t.Errorf("exit code %d, phase %s", code, status.Phase)
 	}
+	if r := s.do("status", "--alive"); r.code != cli.ExitOK || !strings.Contains(r.stdout, "Degraded") {
+		t.Errorf("it is alive, and the exit code is %d: %s", r.code, r.stderr)
+	}
 	s.signal(syscall.SIGTERM)
 	s.line("phase: Stopping", 1)
 	status, code := s.status()
@@ -117,8 +121,10 @@ func TestStatusTellsThePhaseByItsExitCode(t *testing.T) {
 	if code := s.wait(); code != cli.ExitForced {
 		t.Errorf("exit code %d after a second signal", code)
 	}
-	if r := s.do("status"); r.code != cli.ExitNotRunning || !strings.Contains(r.stderr, s.dataDir) {
-		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	for _, args := range [][]string{{"status"}, {"status", "--alive"}} {
+		if r := s.do(args...); r.code != cli.ExitNotRunning || !strings.Contains(r.stderr, s.dataDir) {
+			t.Errorf("%q: exit code %d, %s", args, r.code, r.stderr)
+		}
 	}
 }
 
@@ -334,9 +340,11 @@ func TestScaleAddsReplicasAndTakesThemAway(t *testing.T) {
 	i := install(t)
 	s := i.run("--replicas=extensions=2")
 	before := replicaOf(s.ready(), tier.Core).PID
-	if r := i.do("scale", "core=3", "extensions=1"); r.code != cli.ExitOK {
-		t.Fatal(r.stderr)
+	if r := i.do("scale", "core=3", "extensions=1"); r.code != cli.ExitOK || !strings.Contains(r.stdout, "core=3 until the supervisor ends, then core=1 again") ||
+		!strings.Contains(r.stdout, "extensions=1 until the supervisor ends, then extensions=2 again") {
+		t.Fatal(r.stdout, r.stderr)
 	}
+	s.wantScaled("core", "extensions")
 	s.wantReplicas("aggregator-0 core-0 core-1 core-2 extensions-0")
 	i.behave(tier.Core, behavior{Error: "no such file"})
 	if r := i.do("scale", "core=4"); r.code != cli.ExitFailure || !strings.Contains(r.stderr, "no such file") {
@@ -348,9 +356,11 @@ func TestScaleAddsReplicasAndTakesThemAway(t *testing.T) {
 		t.Error(r.stderr)
 	}
 	s.wantReplicas("aggregator-0 core-0 core-2 core-3 extensions-0")
-	if r := i.do("scale", "core=1"); r.code != cli.ExitOK {
-		t.Error(r.stderr)
+	s.wantScaled("core", "extensions")
+	if r := i.do("scale", "core=1"); r.code != cli.ExitOK || r.stdout != "" {
+		t.Error(r.stdout, r.stderr)
 	}
+	s.wantScaled("extensions")
 	s.wantReplicas("aggregator-0 core-0 extensions-0")
 	if status, _ := s.status(); replicaOf(status, tier.Core).PID != before {
 		t.Error("the first replica is another process")
@@ -362,6 +372,22 @@ func TestScaleAddsReplicasAndTakesThemAway(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(s.dataDir, "run", "*.wiring.json")); len(files) != 3 {
 		t.Errorf("wiring is left behind: %q", files)
+	}
+}
+
+// wantScaled checks of which tiers the status says that the next start has another number of processes.
+func (s *supervisor) wantScaled(want ...string) {
+	s.t.Helper()
+	var told []string
+	for line := range strings.Lines(s.do("status").stdout) {
+		if said, ok := strings.CutPrefix(line, "Scale: "); ok {
+			name, _, _ := strings.Cut(said, "=")
+			told = append(told, name)
+		}
+	}
+	slices.Sort(told)
+	if !slices.Equal(told, want) {
+		s.t.Errorf("the status says that %v are not for good, want %v", told, want)
 	}
 }
 
@@ -393,7 +419,7 @@ func TestLogsAndKubeconfig(t *testing.T) {
 		}
 	}
 	all := i.do("logs")
-	if all.code != cli.ExitOK || !strings.Contains(all.stdout, "extensions | fake extensions") || !strings.Contains(all.stdout, "etcd       | ") {
+	if all.code != cli.ExitOK || !strings.Contains(all.stdout, "| fake extensions") || !strings.Contains(all.stdout, "etcd         | ") {
 		t.Errorf("not all logs: exit code %d, %s, %.200s", all.code, all.stderr, all.stdout)
 	}
 	if r := i.do("logs", "extensions"); strings.Contains(r.stdout, "--allow-privileged") {
@@ -449,38 +475,6 @@ flags:
 	}
 	if strings.Contains(log, "--v=3") {
 		t.Error("the flag did not win")
-	}
-}
-
-// TestSystemdIsTold: READY=1 when the head is ready, STOPPING=1 at the stop.
-func TestSystemdIsTold(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "n")
-	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	i := install(t)
-	i.behave(tier.Extensions, behavior{NeverReady: true})
-	s := i.run()
-	heard(t, l, "READY=1")
-	s.signal(syscall.SIGTERM)
-	heard(t, l, "STOPPING=1")
-	s.wait()
-}
-
-func heard(t *testing.T, l *net.UnixConn, want string) {
-	t.Helper()
-	_ = l.SetReadDeadline(time.Now().Add(patience))
-	for b := make([]byte, 4096); ; {
-		n, err := l.Read(b)
-		if err != nil {
-			t.Fatalf("%s was not heard: %v", want, err)
-		}
-		if strings.Contains(string(b[:n]), want) {
-			return
-		}
 	}
 }
 

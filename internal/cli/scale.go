@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"triptych.dev/triptych/internal/control"
 	"triptych.dev/triptych/internal/supervisor/options"
 )
 
@@ -51,12 +53,29 @@ until the supervisor ends; --replicas, or replicas in the configuration file, is
 			}
 			ctx, cancel := contextWithin(cmd, timeout)
 			defer cancel()
-			return c.at(client.Scale(ctx, counts))
+			if err := client.Scale(ctx, counts); err != nil {
+				return c.at(err)
+			}
+			return c.tellScaled(ctx, client, counts)
 		},
 	}
 	c.addDataDir(cmd)
 	addTimeout(cmd, &timeout)
 	return cmd
+}
+
+// tellScaled says of those that were scaled whether it is for good.
+func (c *command) tellScaled(ctx context.Context, client *control.Client, counts map[string]int) error {
+	s, err := client.Status(ctx)
+	if err != nil {
+		return c.at(err)
+	}
+	for _, t := range s.Tiers {
+		if _, named := counts[t.Name]; named && t.Scaled != nil {
+			fmt.Fprintln(c.stdout, scaledLine(t))
+		}
+	}
+	return nil
 }
 
 func asUsage(err error) error {

@@ -15,8 +15,8 @@ import (
 type versionInfo struct {
 	GitVersion string `json:"gitVersion"`
 	// Protocol and OldestProtocol are the versions of the handshake it speaks.
-	Protocol       int    `json:"protocol"`
-	OldestProtocol int    `json:"oldestProtocol"`
+	Protocol       int32  `json:"protocol"`
+	OldestProtocol int32  `json:"oldestProtocol"`
 	GoVersion      string `json:"goVersion"`
 	Platform       string `json:"platform"`
 }
@@ -32,14 +32,18 @@ func (c *command) version() *cobra.Command {
 			if !ok {
 				return usageError{fmt.Errorf("--output=%s is not known: want json or yaml", output)}
 			}
-			return show(c.stdout, versionInfo{
-				GitVersion: version.Version, Protocol: handshake.Protocol, OldestProtocol: handshake.OldestProtocol,
-				GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-			})
+			return show(c.stdout, ownVersion())
 		},
 	}
 	addOutput(cmd, &output, "json", "yaml")
 	return cmd
+}
+
+func ownVersion() versionInfo {
+	return versionInfo{
+		GitVersion: version.Version, Protocol: handshake.Protocol, OldestProtocol: handshake.OldestProtocol,
+		GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
 }
 
 var versionFormats = map[string]func(io.Writer, versionInfo) error{

@@ -42,6 +42,12 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, s)
 }
 
+// Security returns what each process may do.
+func (c *Client) Security(ctx context.Context) ([]SecurityRow, error) {
+	var rows []SecurityRow
+	return rows, c.call(ctx, http.MethodGet, "/v1/security", nil, &rows)
+}
+
 // Stop has the supervisor stop and returns when it is gone.
 func (c *Client) Stop(ctx context.Context, now bool) error {
 	gone, err := c.watchProcess(ctx)
@@ -86,6 +92,13 @@ func (c *Client) CompactEtcd(ctx context.Context) (*Compaction, error) {
 	return done, c.call(ctx, http.MethodPost, "/v1/etcd/compact", nil, done)
 }
 
+// Reload has the configuration read again, and what can change live put in force unless
+// dry.
+func (c *Client) Reload(ctx context.Context, dry bool) (*Reload, error) {
+	done := &Reload{}
+	return done, c.call(ctx, http.MethodPost, "/v1/reload", url.Values{"dry": {strconv.FormatBool(dry)}}, done)
+}
+
 // MoveExtensions has CRDs and custom resources moved to another etcd.
 func (c *Client) MoveExtensions(ctx context.Context, to MoveTarget) (*Move, error) {
 	body, err := json.Marshal(to)
@@ -112,7 +125,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
-		return refusal(resp)
+		return refused(resp)
 	}
 	if into == nil {
 		return nil
@@ -120,12 +133,12 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	return json.NewDecoder(resp.Body).Decode(into)
 }
 
-func refusal(resp *http.Response) error {
+func refused(resp *http.Response) error {
 	f := failure{}
 	if err := json.NewDecoder(resp.Body).Decode(&f); err != nil || f.Error == "" {
 		return fmt.Errorf("the supervisor answered %s", resp.Status)
 	}
-	return errors.New(f.Error)
+	return f.err()
 }
 
 // explain tells nobody there from all other failures.

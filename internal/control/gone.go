@@ -14,12 +14,12 @@ import (
 // pollInterval is how often Wait looks at its context.
 const pollInterval = 100 * time.Millisecond
 
-// process is a process that is waited for without being a child. It is held by
+// peerProcess is a process that is waited for without being a child. It is held by
 // a descriptor: numbers of processes are used again.
-type process struct{ fd int }
+type peerProcess struct{ fd int }
 
 // watchProcess returns the supervisor's process.
-func (c *Client) watchProcess(ctx context.Context) (*process, error) {
+func (c *Client) watchProcess(ctx context.Context) (*peerProcess, error) {
 	conn, err := c.dial(ctx, "", "")
 	if err != nil {
 		return nil, explain(err)
@@ -36,11 +36,11 @@ func (c *Client) watchProcess(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the supervisor's process: %w", os.NewSyscallError("pidfd_open", err))
 	}
-	return &process{fd: fd}, nil
+	return &peerProcess{fd: fd}, nil
 }
 
 // Wait returns when the process is gone or ctx ends.
-func (p *process) Wait(ctx context.Context) error {
+func (p *peerProcess) Wait(ctx context.Context) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("the supervisor is still stopping: %w", err)
@@ -57,4 +57,4 @@ func (p *process) Wait(ctx context.Context) error {
 }
 
 // Close gives the process up.
-func (p *process) Close() error { return unix.Close(p.fd) }
+func (p *peerProcess) Close() error { return unix.Close(p.fd) }

@@ -1,15 +1,21 @@
 package control
 
 import (
+	"fmt"
 	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"triptych.dev/triptych/internal/refusal"
 )
 
 // trustedListener drops connections of other users. The socket's mode keeps
 // them out already; this holds when somebody loosens it.
-type trustedListener struct{ *net.UnixListener }
+type trustedListener struct {
+	*net.UnixListener
+	refused *refusal.Log
+}
 
 func (l trustedListener) Accept() (net.Conn, error) {
 	for {
@@ -17,8 +23,14 @@ func (l trustedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if peer, err := credentials(c); err == nil && trusted(peer.Uid) {
+		peer, err := credentials(c)
+		switch {
+		case err != nil:
+			l.refused.Refused("unknown", err.Error())
+		case trusted(peer.Uid):
 			return c, nil
+		default:
+			l.refused.Refused(fmt.Sprintf("process %d of user %d", peer.Pid, peer.Uid), "the control socket is for root and the supervisor's own user")
 		}
 		c.Close()
 	}

@@ -54,14 +54,14 @@ func (d *direct) chain(apiHandler http.Handler, c *genericapiserver.Config) http
 	own := d.withAllGroups(genericapiserver.DefaultBuildHandlerChain(apiHandler, &here))
 	asked := d.router(own, serving.WithDelegation(d.extensions, &here, here.Authentication.Authenticator))
 	health, others := serving.WithKnown(asked, d.rights), serving.WithKnown(asked, d.ready)
-	return d.public.Tell(d.nodes.Connecting(serving.WithIdentity(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return d.public.Tell(d.nodes.Connecting(serving.WithIdentity(d.self.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch kind, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); kind {
 		case "healthz", "livez", "readyz":
 			health.ServeHTTP(w, r)
 		default:
 			others.ServeHTTP(w, r)
 		}
-	}))))
+	})))))
 }
 
 // withAllGroups answers 503 for the list of groups until extensions has told once

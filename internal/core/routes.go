@@ -23,11 +23,12 @@ type routes struct {
 	// judge users, be it their roles or the pods of a node.
 	ready   func() bool
 	nodes   *dialer.Nodes
+	self    *serving.SelfRights
 	routers []*router.Router
 }
 
-func newRoutes(extensions *delegate.Delegate, nodes *dialer.Nodes, ready func() bool) *routes {
-	return &routes{extensions: extensions, nodes: nodes, ready: ready}
+func newRoutes(extensions *delegate.Delegate, nodes *dialer.Nodes, self *serving.SelfRights, ready func() bool) *routes {
+	return &routes{extensions: extensions, nodes: nodes, self: self, ready: ready}
 }
 
 // chain implements genericapiserver.Config.BuildHandlerChainFunc.
@@ -36,7 +37,7 @@ func (r *routes) chain(apiHandler http.Handler, c *genericapiserver.Config) http
 	own := serving.WithKnown(serving.InnerChain(apiHandler, c), r.ready)
 	asked := r.router(own, serving.WithDelegation(r.extensions, serving.WithoutClients(c), serving.InnerAuthenticator))
 	judged := r.router(apiHandler, r.extensions.Judged())
-	return r.nodes.Connecting(serving.WithIdentity(serving.WithJudged(asked, judged, r.ready, c)))
+	return r.nodes.Connecting(serving.WithIdentity(r.self.Guard(serving.WithJudged(asked, judged, r.ready, c))))
 }
 
 func (r *routes) router(own, extensions http.Handler) *router.Router {

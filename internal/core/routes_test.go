@@ -11,6 +11,7 @@ import (
 	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/router"
+	"triptych.dev/triptych/internal/serving"
 	"triptych.dev/triptych/internal/tier"
 )
 
@@ -88,7 +89,7 @@ func TestThereIsATableAtOnceEvenWhenToldToStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRoutes(&delegate.Delegate{Tier: tier.Extensions, Client: client}, nil, func() bool { return true })
+	r := newRoutes(&delegate.Delegate{Tier: tier.Extensions, Client: client}, nil, serving.NewSelfRights(nil), func() bool { return true })
 	answer := func(code int) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
 	}

@@ -35,14 +35,17 @@ func run(ctx context.Context, p *process.Process, o *Options, completed kubeopti
 		return process.ConfigurationError{Err: err}
 	}
 	defer nodes.Close()
-	routes := newRoutes(extensions, nodes, p.Informed)
+	routes := newRoutes(extensions, nodes, serving.NewSelfRights(config.ControlPlane.VersionedInformers), p.Informed)
 	config.ControlPlane.Generic.BuildHandlerChainFunc = routes.chain
 	direct := &direct{routes: routes, public: o.public}
 	if p.Wiring.IsHead() {
 		direct.rights = serving.RightsSynced(config.ControlPlane.VersionedInformers)
 		config.ControlPlane.Generic.BuildHandlerChainFunc = direct.chain
 	}
-	shared := &endpoints{alone: p.Alone}
+	shared, err := newEndpoints(p)
+	if err != nil {
+		return process.ConfigurationError{Err: err}
+	}
 	retreat := &withdrawal{endpoints: shared}
 	p.Handshake.RegisterWithdrawal(retreat.withdraw)
 	p.Handshake.RegisterAuthenticator(newTokens(config.ControlPlane.Generic.Authentication, p.Informed))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 )
@@ -23,8 +24,9 @@ type Tally struct {
 
 func newTally() *Tally { return &Tally{sum: sha256.New()} }
 
-func (t *Tally) add(key, value []byte) {
-	for _, part := range [][]byte{key, value} {
+// add adds a key, and what else is to be the same.
+func (t *Tally) add(key, value []byte, more ...byte) {
+	for _, part := range [][]byte{key, value, more} {
 		t.sum.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		t.sum.Write(part)
 	}
@@ -41,6 +43,13 @@ func (t *Tally) equal(other *Tally) bool {
 type copier struct {
 	keys           keys
 	source, target *clientv3.Client
+	// leases has keys that end by themselves do so in the target, too; nil is for copies
+	// in which there are none.
+	leases *leases
+	// copied is told of each key of the source that the target has, if there is one.
+	copied func()
+	// raised is told how many writes of how many have raised the revision of the target.
+	raised func(done, total int64)
 }
 
 // mirror has the target be what the source was at revision: exactly so in what is
@@ -50,10 +59,15 @@ func (c *copier) mirror(ctx context.Context, revision int64) error {
 	if err != nil {
 		return err
 	}
+	return c.mirrorAll(ctx, append(certain, perhaps...), len(certain), revision)
+}
+
+// mirrorAll does so for spans, of which the first so many are to be exactly the same.
+func (c *copier) mirrorAll(ctx context.Context, all []span, exact int, revision int64) (err error) {
 	writes, ctx := errgroup.WithContext(ctx)
 	writes.SetLimit(inFlight)
-	for i, s := range append(certain, perhaps...) {
-		if err = c.mirrorSpan(ctx, s, revision, i < len(certain), writes); err != nil {
+	for i, s := range all {
+		if err = c.mirrorSpan(ctx, s, revision, i < exact, writes); err != nil {
 			break
 		}
 	}
@@ -90,11 +104,15 @@ func (c *copier) mirrorSpan(ctx context.Context, s span, revision int64, exact b
 		default:
 			order = bytes.Compare(want.Key, has.Key)
 		}
-		if order < 0 || order == 0 && exact && !bytes.Equal(want.Value, has.Value) {
-			do(clientv3.OpPut(string(want.Key), string(want.Value)))
+		// What became of a cluster that was left still has that one's mark.
+		if (order < 0 || order == 0 && exact && c.stale(want, has)) && string(want.Key) != c.keys.arriving() {
+			do(clientv3.OpPut(string(want.Key), string(want.Value), c.leases.of(want)...))
 		}
-		if order > 0 && exact {
+		if order > 0 && exact && string(has.Key) != c.keys.arriving() {
 			do(clientv3.OpDelete(string(has.Key)))
+		}
+		if order <= 0 && c.copied != nil {
+			c.copied()
 		}
 		if order <= 0 {
 			want, err = from.next(ctx)
@@ -104,6 +122,13 @@ func (c *copier) mirrorSpan(ctx context.Context, s span, revision int64, exact b
 		}
 	}
 	return err
+}
+
+// stale tells whether a copy has to be written again. One that is older than what it is a copy of would have
+// a resource version go back, whatever is in it.
+func (c *copier) stale(want, has *mvccpb.KeyValue) bool {
+	return !bytes.Equal(want.Value, has.Value) || has.ModRevision < want.ModRevision ||
+		c.leases != nil && (want.Lease != 0 || has.Lease != 0)
 }
 
 // compare reads both as they are now, and tells whether they have the same in what is

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"triptych.dev/triptych/internal/keyspace"
 )
 
 // span is the keys from the first to before the second.
@@ -18,17 +20,25 @@ func spanOf(prefix string) span { return span{prefix, clientv3.GetPrefixRangeEnd
 const page = 100
 
 // groups returns the spans of everything that has a group in its key and is not the
-// head's: the most that can be extensions'.
+// head's: the most that can be extensions'. It looks where extensions may.
 func (k keys) groups(ctx context.Context, c *clientv3.Client, revision int64) ([]span, error) {
 	var all []span
-	for at := k.prefix; ; {
-		answer, err := c.Get(ctx, at, clientv3.WithRange(clientv3.GetPrefixRangeEnd(k.prefix)), clientv3.WithLimit(1),
-			clientv3.WithKeysOnly(), clientv3.WithRev(revision))
+	for _, gap := range k.gaps() {
+		groups, err := k.groupsIn(ctx, c, revision, gap)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read which groups there are: %w", err)
 		}
-		if len(answer.Kvs) == 0 {
-			return all, nil
+		all = append(all, groups...)
+	}
+	return all, nil
+}
+
+func (k keys) groupsIn(ctx context.Context, c *clientv3.Client, revision int64, gap keyspace.Span) ([]span, error) {
+	var all []span
+	for at := gap.From; at < gap.To; {
+		answer, err := c.Get(ctx, at, clientv3.WithRange(gap.To), clientv3.WithLimit(1), clientv3.WithKeysOnly(), clientv3.WithRev(revision))
+		if err != nil || len(answer.Kvs) == 0 {
+			return all, err
 		}
 		group, _, deeper := strings.Cut(strings.TrimPrefix(string(answer.Kvs[0].Key), k.prefix), "/")
 		if !deeper {
@@ -36,11 +46,11 @@ func (k keys) groups(ctx context.Context, c *clientv3.Client, revision int64) ([
 			continue
 		}
 		whole := spanOf(k.prefix + group + "/")
-		if at = whole.to; !strings.Contains(group, ".") {
-			continue
+		if at = whole.to; strings.Contains(group, ".") {
+			all = append(all, whole)
 		}
-		all = append(all, without(whole, spanOf(k.apiServices()))...)
 	}
+	return all, nil
 }
 
 // without returns what is left of whole.

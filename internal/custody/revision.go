@@ -57,6 +57,9 @@ func (c *copier) raise(ctx context.Context, above int64) (writes int64, err erro
 			return writes, fmt.Errorf("cannot raise the revision: %w", err)
 		}
 		writes += round
+		if c.raised != nil {
+			c.raised(writes, above-now-round+writes)
+		}
 		if round == raiseRound {
 			if err := c.compact(ctx); err != nil {
 				return writes, err

@@ -4,13 +4,20 @@
 // keeps out second supervisors, directories of others and newer formats.
 //
 //	DIR/triptych.yaml         marker: this directory is ours, and its format
+//	DIR/upgrade.json          which programs an upgrade has brought the tiers to
+//	DIR/events.jsonl          what has become of each process, and why
 //	DIR/admin.kubeconfig
 //	DIR/pki/ DIR/pki/etcd/ DIR/pki/internal/
 //	DIR/etcd/
+//	DIR/restored/ DIR/migrated/  configuration that came with a snapshot or a migration
+//	DIR/replaced-<time>/      what a restore or a migration took the place of
+//	DIR/staging/ DIR/replace.json  while one is under way
+//	DIR/snapshots/            those taken by schedule, unless they are put elsewhere
 //	DIR/log/<name>.log
 //	DIR/run/lock              flock of the running supervisor, its pid inside
 //	DIR/run/control.sock
 //	DIR/run/<replica>.wiring.json
+//	DIR/run/<tier>/           copies of what its processes are handed
 package datadir
 
 import (
@@ -37,6 +44,9 @@ func (d Dir) EtcdPKI() string { return filepath.Join(d.PKI(), "etcd") }
 // Etcd is the data directory of the embedded etcd.
 func (d Dir) Etcd() string { return filepath.Join(d.Root, "etcd") }
 
+// Snapshots is where snapshots are put that are taken by schedule.
+func (d Dir) Snapshots() string { return filepath.Join(d.Root, "snapshots") }
+
 // Log is the folder of log files.
 func (d Dir) Log() string { return filepath.Join(d.Root, "log") }
 
@@ -46,8 +56,17 @@ func (d Dir) Run() string { return filepath.Join(d.Root, "run") }
 // Kubeconfig is the administrator's kubeconfig.
 func (d Dir) Kubeconfig() string { return filepath.Join(d.Root, "admin.kubeconfig") }
 
+// Upgrade is what is to be remembered of the last upgrade.
+func (d Dir) Upgrade() string { return filepath.Join(d.Root, "upgrade.json") }
+
+// Events is the file of package events.
+func (d Dir) Events() string { return filepath.Join(d.Root, "events.jsonl") }
+
 // Control is the supervisor's control socket.
 func (d Dir) Control() string { return filepath.Join(d.Run(), "control.sock") }
+
+// HopSocket is the unix socket of a replica's hop.
+func (d Dir) HopSocket(replica string) string { return filepath.Join(d.Run(), replica+".sock") }
 
 // Lock is the file that the running supervisor holds a flock on.
 func (d Dir) Lock() string { return filepath.Join(d.Run(), "lock") }
@@ -62,6 +81,12 @@ func (d Dir) RemoveWiring(replica string) error { return os.Remove(d.Wiring(repl
 
 // LogFile is the log of a tier, or of "etcd" or "supervisor".
 func (d Dir) LogFile(name string) string { return filepath.Join(d.Log(), name+".log") }
+
+// Marked tells whether the directory is a supervisor's.
+func (d Dir) Marked() bool {
+	_, err := os.Stat(d.marker())
+	return err == nil
+}
 
 func (d Dir) marker() string { return filepath.Join(d.Root, markerName) }
 

@@ -1,14 +1,18 @@
 package datadir
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // LockedError tells that another supervisor runs on the directory.
@@ -27,28 +31,55 @@ func (e *LockedError) Error() string {
 		"or choose another --data-dir", who, e.Root)
 }
 
-// acquire takes the flock. The kernel drops it with the process, however that
-// ends, so a file that is left behind never blocks the next start; and the file
+const (
+	// dyingBound is how long a supervisor that was killed may still hold the lock: its
+	// threads end one by one, on a busy machine over moments.
+	dyingBound = 10 * time.Second
+	dyingPoll  = 20 * time.Millisecond
+)
+
+// acquire takes the flock. The kernel drops it with the last thread of the process, however
+// that ends, so a file that is left behind never blocks the next start; and the file
 // is never removed, because a lock on a removed file excludes nobody. Children
-// do not inherit it: Go opens files close-on-exec.
-func acquire(d Dir) (*os.File, error) {
-	f, err := os.OpenFile(d.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+// do not inherit it: Go opens files close-on-exec. A holder that dying says is about to be
+// gone is waited for. left is the pid of the supervisor that held it last and did not give
+// it up, 0 if there is none.
+func acquire(d Dir, dying func(pid int) bool) (f *os.File, left int, err error) {
+	f, err = os.OpenFile(d.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, explain(err)
+		return nil, 0, explain(err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	_ = wait.PollUntilContextTimeout(context.Background(), dyingPoll, dyingBound, true, func(context.Context) (bool, error) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		left = readPID(f)
+		return !errors.Is(err, unix.EWOULDBLOCK) || !dying(left), nil
+	})
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		defer f.Close()
-		return nil, &LockedError{Root: d.Root, PID: readPID(f)}
+		f.Close()
+		return nil, 0, &LockedError{Root: d.Root, PID: left}
 	}
 	if err == nil {
 		err = writePID(f)
 	}
 	if err != nil {
 		f.Close()
-		return nil, fmt.Errorf("cannot lock %s: %w", d.Lock(), explain(err))
+		return nil, 0, fmt.Errorf("cannot lock %s: %w", d.Lock(), explain(err))
 	}
-	return f, nil
+	return f, left, nil
+}
+
+// isDying tells whether a process was killed but may still have threads, or was gone a
+// moment ago. It is false for 0, which is a supervisor that is about to write its pid.
+func isDying(pid int) bool {
+	if pid == 0 {
+		return false
+	}
+	proc, err := procfs.NewProc(pid)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	stat, err := proc.Stat()
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) || err == nil && (stat.State == "Z" || stat.State == "X")
 }
 
 // release empties the file first: the pid in it must not outlive the lock.
@@ -65,7 +96,7 @@ func writePID(f *os.File) error {
 }
 
 func readPID(f *os.File) int {
-	b, err := io.ReadAll(io.LimitReader(f, 32))
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
 	if err != nil {
 		return 0
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -18,7 +19,13 @@ const maxControlPath = 107
 // Handle is a data directory that this process has locked.
 type Handle struct {
 	Dir
+	// Killed tells that the supervisor before this one was killed, or the machine lost
+	// power: processes of it may still be about to end.
+	Killed bool
+
 	lock *os.File
+	// Completed: a Replace that had been cut short was done to its end.
+	Completed bool
 }
 
 // Open makes the data directory and its folders where they are missing, checks
@@ -30,11 +37,30 @@ func Open(root string) (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use data directory %s: %w", root, err)
 	}
-	lock, err := acquire(d)
+	lock, left, err := acquire(d, isDying)
 	if err != nil {
 		return nil, fmt.Errorf("cannot use data directory %s: %w", root, err)
 	}
-	return &Handle{Dir: d, lock: lock}, nil
+	completed, err := d.furnish()
+	if err != nil {
+		release(lock)
+		return nil, fmt.Errorf("cannot use data directory %s: %w", root, err)
+	}
+	return &Handle{Dir: d, Killed: left != 0, lock: lock, Completed: completed}, nil
+}
+
+// furnish makes the folders, after a Replace that was cut short has been done to its end:
+// an empty folder must not be there before what is to take its place.
+func (d Dir) furnish() (completed bool, err error) {
+	if completed, err = d.complete(); err != nil {
+		return false, err
+	}
+	for _, folder := range d.folders() {
+		if err := d.makeFolder(folder); err != nil {
+			return false, err
+		}
+	}
+	return completed, nil
 }
 
 // Close gives up the lock. The process must not touch the directory afterwards.
@@ -47,7 +73,7 @@ func (h *Handle) Close() error {
 	return err
 }
 
-// prepare does all but locking. The marker comes before the folders, so that a
+// prepare does what comes before locking. The marker comes before the folders, so that a
 // first start that is cut short leaves no directory that the next one refuses.
 func prepare(root string) (Dir, error) {
 	if root == "" {
@@ -62,23 +88,19 @@ func prepare(root string) (Dir, error) {
 		return Dir{}, fmt.Errorf("its path is %d bytes too long for the control socket in it: "+
 			"choose a shorter one", n-maxControlPath)
 	}
-	if err := makeFolder(d.Root); err != nil {
+	if err := d.makeFolder(d.Root); err != nil {
 		return Dir{}, err
 	}
 	if err := d.claim(); err != nil {
 		return Dir{}, err
 	}
-	for _, folder := range d.folders() {
-		if err := makeFolder(folder); err != nil {
-			return Dir{}, err
-		}
-	}
-	return d, nil
+	return d, d.makeFolder(d.Run())
 }
 
 // makeFolder makes the folder and its parents. An existing one is closed to
-// others: keys may have been dropped into a pki/ that anyone can read.
-func makeFolder(path string) error {
+// others: keys may have been dropped into a pki/ that anyone can read. What LetThrough
+// has opened stays: the processes of a supervisor that runs have to come through.
+func (d Dir) makeFolder(path string) error {
 	if err := os.MkdirAll(path, folderMode); err != nil {
 		return explain(err)
 	}
@@ -86,7 +108,8 @@ func makeFolder(path string) error {
 	if err != nil {
 		return explain(err)
 	}
-	if info.Mode().Perm()&0o077 == 0 {
+	through := slices.Contains(d.through(), path) && info.Mode().Perm() == throughMode
+	if through || info.Mode().Perm()&0o077 == 0 {
 		return nil
 	}
 	return explain(os.Chmod(path, folderMode))

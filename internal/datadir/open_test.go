@@ -66,6 +66,22 @@ func TestOpenClosesFoldersThatOthersCanEnter(t *testing.T) {
 	}
 }
 
+// A supervisor that is refused must not lock out the processes of the one that runs.
+func TestASecondOpenLeavesTheWayToOthersOpen(t *testing.T) {
+	h := open(t, t.TempDir())
+	if err := h.LetThrough(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(h.Root); err == nil {
+		t.Fatal("opened twice")
+	}
+	for _, folder := range []string{h.Root, h.Run()} {
+		if info, err := os.Stat(folder); err != nil || info.Mode().Perm() != throughMode {
+			t.Errorf("%s: %v %v", folder, info.Mode(), err)
+		}
+	}
+}
+
 func TestARelativePathBecomesAbsolute(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if h := open(t, "d"); !filepath.IsAbs(h.Root) {
@@ -194,7 +210,9 @@ func TestASecondSupervisorIsRefusedWhileTheFirstLives(t *testing.T) {
 	_ = holder.Process.Kill() // a crash leaves no lock behind
 	_ = holder.Wait()
 	stdin.Close()
-	open(t, root)
+	if h := open(t, root); !h.Killed {
+		t.Error("it does not know that who held it was killed")
+	}
 }
 
 func TestCloseGivesTheLockUp(t *testing.T) {
@@ -209,7 +227,9 @@ func TestCloseGivesTheLockUp(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Errorf("closing twice: %v", err)
 	}
-	open(t, root)
+	if open(t, root).Killed {
+		t.Error("it takes who gave it up for killed")
+	}
 }
 
 func TestWriteFileReplacesAsAWhole(t *testing.T) {

@@ -62,6 +62,7 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		ErrorWriter: serving.WriteUnserved,
 	})
 	client.OnLost(d.forwarder.Lost)
+	p.OnRenewed(func(time.Duration) error { d.forwarder.Refresh(); return nil })
 	p.FollowReplicas(name, func(all []wiring.Endpoint) { d.forwarder.Set(d.replicas(all)) })
 	if p.Wiring.IsHead() { // which alone feeds
 		client.WithDiscovery()
@@ -76,7 +77,7 @@ func (d *Delegate) replicas(all []wiring.Endpoint) []hop.Replica {
 	for _, at := range all {
 		client := d.Client.Replica(at.Replica)
 		if client != nil {
-			out = append(out, hop.Replica{Name: at.Replica, Address: at.Hop, Available: client.Available, Ready: client.Ready})
+			out = append(out, hop.Replica{Name: at.Replica, Address: at.Hop, Socket: at.HopSocket, Available: client.Available, Ready: client.Ready, Remote: at.Remote})
 		}
 	}
 	return out

@@ -73,9 +73,12 @@ func (e *extensions) seenBy(name tier.Name) *Delegate { return e.seenIn(tier.Agg
 func (e *extensions) seenIn(head, name tier.Name) *Delegate {
 	e.t.Helper()
 	at := wiring.Endpoint{Replica: "extensions-0", Hop: e.listener.Addr().String(), Handshake: e.handshake.Addr().String()}
-	p := &process.Process{Wiring: &wiring.Wiring{
+	p, err := process.Caller(&wiring.Wiring{
 		Tier: name, Head: head, PKI: e.paths.Internal(name), Tiers: map[tier.Name][]wiring.Endpoint{tier.Extensions: {at}},
-	}}
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := New(ctx, p, tier.Extensions, time.Minute)
 	if err != nil {

@@ -146,6 +146,13 @@ func (d *document) held() (etag string, body []byte) {
 	return etag, plain
 }
 
+// tag is the ETag of the copy, empty if it has none.
+func (d *document) tag() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.etag
+}
+
 // forget drops the copy, so that the delegate does not answer that nothing has
 // changed.
 func (d *document) forget() {
@@ -226,22 +233,31 @@ func (o *documents) serveUpstream(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"paths":{}}`)
 		return
 	}
-	etag, body := o.forMerging()
+	etag, body := o.forMerging(r.Header.Get("If-None-Match"))
 	if etag != "" {
 		w.Header().Set("ETag", etag)
 	}
-	if etag != "" && r.Header.Get("If-None-Match") == etag {
+	if body == nil {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	_, _ = w.Write(body)
 }
 
-func (o *documents) forMerging() (etag string, body []byte) {
+// forMerging is the document as it is to be merged, without a body if its ETag is the known one:
+// upstream asks with each request of a client, and the copy would be unzipped for nothing.
+func (o *documents) forMerging(known string) (etag string, body []byte) {
 	if !o.withheld.Load() {
+		if etag = o.v2.tag(); etag != "" && etag == known {
+			return etag, nil
+		}
 		if etag, body = o.v2.held(); body != nil {
 			return etag, body
 		}
 	}
-	return `"empty"`, []byte(`{"swagger":"2.0","paths":{}}`)
+	etag = `"empty"`
+	if etag == known {
+		return etag, nil
+	}
+	return etag, []byte(`{"swagger":"2.0","paths":{}}`)
 }

@@ -462,3 +462,21 @@ func TestADocumentThatIsNoneIsNone(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestACopyThatUpstreamHasIsNotUnzipped(t *testing.T) {
+	o := newDocuments(http.NotFoundHandler(), func() bool { return true })
+	o.v2.etag, o.v2.body, o.v2.zipped = `"one"`, []byte("no gzip"), true
+	for _, question := range []struct {
+		known string
+		want  int
+	}{{`"one"`, http.StatusNotModified}, {`"older"`, http.StatusOK}} {
+		r := asJane(openAPIV2)
+		r.Header.Set("If-None-Match", question.known)
+		if w := call(http.HandlerFunc(o.serveUpstream), r); w.Code != question.want {
+			t.Errorf("to who has %s it answers %d %s", question.known, w.Code, w.Body)
+		}
+	}
+	if o.v2.known() {
+		t.Error("a copy that cannot be read is kept")
+	}
+}

@@ -65,7 +65,7 @@ type rig struct {
 	options Options
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t testing.TB) *rig {
 	t.Helper()
 	h, err := datadir.Open(filepath.Join(t.TempDir(), "d"))
 	if err != nil {
@@ -91,7 +91,7 @@ func newRig(t *testing.T) *rig {
 	}}
 }
 
-func (r *rig) tls(t *testing.T) *tls.Config {
+func (r *rig) tls(t testing.TB) *tls.Config {
 	t.Helper()
 	pair := r.paths.EtcdClient(identity.Supervisor)
 	c, err := pki.ClientTLS(r.options.CAFile, pair.Cert, pair.Key, "localhost")
@@ -103,13 +103,13 @@ func (r *rig) tls(t *testing.T) *tls.Config {
 
 // running is a child process.
 type running struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
 	exited chan struct{}
 }
 
-func (r *rig) launch(t *testing.T, mode string, files ...*os.File) *running {
+func (r *rig) launch(t testing.TB, mode string, files ...*os.File) *running {
 	t.Helper()
 	c := &running{t: t, cmd: exec.Command(os.Args[0], r.options.Args()...), exited: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), childVariable+"="+mode)
@@ -123,7 +123,7 @@ func (r *rig) launch(t *testing.T, mode string, files ...*os.File) *running {
 	return c
 }
 
-func (r *rig) start(t *testing.T, mode string) *running {
+func (r *rig) start(t testing.TB, mode string) *running {
 	t.Helper()
 	c := r.launch(t, mode)
 	c.waitHealthy(r)

@@ -31,8 +31,9 @@ const progressNotifyInterval = 5 * time.Second
 // door. It is a constant, because the stored one must not change by accident.
 var peerURL = url.URL{Scheme: "https", Host: "127.0.0.1:2380"}
 
-// config translates Options. Streams end when stopping does. o is complete.
-func config(o Options, log *zap.Logger, stopping context.Context) *embed.Config {
+// config translates Options. Streams end when stopping does, guard is asked about every
+// call. o is complete.
+func config(o Options, log *zap.Logger, stopping context.Context, guard *guard) *embed.Config {
 	c := embed.NewConfig()
 	c.Name, c.Dir = o.Name, o.DataDir
 	c.UnsafeNoFsync = false
@@ -51,7 +52,9 @@ func config(o Options, log *zap.Logger, stopping context.Context) *embed.Config 
 	c.CORS = map[string]struct{}{}
 	c.LogLevel = o.LogLevel
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(log)
-	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(endWith(stopping))}
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(guard.unary), grpc.ChainStreamInterceptor(guard.stream, endWith(stopping)),
+	}
 	return c
 }
 

@@ -42,7 +42,8 @@ func (e *AlarmError) Error() string {
 
 // Client asks one etcd for its health. It reconnects by itself.
 type Client struct {
-	conn *grpc.ClientConn
+	conn    *grpc.ClientConn
+	address string
 }
 
 // Dial returns a client of the etcd at address, a host:port. tls holds a
@@ -55,8 +56,11 @@ func Dial(address string, tls *tls.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot dial etcd at %s: %w", address, err)
 	}
-	return &Client{conn: conn}, nil
+	return &Client{conn: conn, address: address}, nil
 }
+
+// Address is the host:port that was dialed.
+func (c *Client) Address() string { return c.address }
 
 // Close closes the connection.
 func (c *Client) Close() error { return c.conn.Close() }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
+
+	"triptych.dev/triptych/internal/sandbox"
 )
 
 // Options is what the child is told; the supervisor passes it as Args, and the
@@ -32,6 +34,8 @@ type Options struct {
 	// QuotaBytes is the size of the database at which etcd takes no more
 	// writes; 8 GiB, the most that etcd recommends, if zero.
 	QuotaBytes int64
+	// Sandbox is what is done about what etcd has no need of. It reads the folder of CAFile.
+	Sandbox sandbox.Mode
 	// SnapshotCount is the number of writes between two snapshots of the raft
 	// log; etcd's default if zero.
 	SnapshotCount uint64
@@ -54,6 +58,7 @@ func (o *Options) AddFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.Lifeline, "lifeline", o.Lifeline, "Inherited descriptor that ends with the supervisor; 0 is none.")
 	fs.StringVar(&o.LogLevel, "log-level", o.LogLevel, "debug, info, warn or error.")
 	fs.Int64Var(&o.QuotaBytes, "quota-backend-bytes", o.QuotaBytes, "Size of the database at which writes are refused.")
+	fs.Var(&o.Sandbox, "sandbox", "enforce, log or off.")
 	fs.Uint64Var(&o.SnapshotCount, "snapshot-count", o.SnapshotCount, "Writes between two snapshots of the raft log.")
 }
 
@@ -75,6 +80,7 @@ func (o Options) Args() []string {
 	add("lifeline", strconv.Itoa(o.Lifeline), "0")
 	add("log-level", o.LogLevel, "")
 	add("quota-backend-bytes", strconv.FormatInt(o.QuotaBytes, 10), "0")
+	add("sandbox", string(o.Sandbox), "")
 	add("snapshot-count", strconv.FormatUint(o.SnapshotCount, 10), "0")
 	return args
 }

@@ -15,8 +15,8 @@ import (
 //
 // It is a bound socket that never listens, with SO_REUSEPORT and without
 // SO_REUSEADDR. Linux then lets others bind the port only if they ask for
-// SO_REUSEPORT, too, and have the same effective user; connections go to
-// listening sockets alone. So etcd must run as the supervisor's user.
+// SO_REUSEPORT, too, and are the user that the socket belongs to; connections go
+// to listening sockets alone.
 type Reservation struct {
 	fd      int
 	address netip.AddrPort
@@ -44,6 +44,14 @@ func Reserve(host string) (*Reservation, error) {
 // Address is the reserved host:port.
 func (r *Reservation) Address() string {
 	return net.JoinHostPort(r.address.Addr().String(), strconv.Itoa(int(r.address.Port())))
+}
+
+// Give makes the port that of another user, as whom etcd is to run.
+func (r *Reservation) Give(uid, gid uint32) error {
+	if err := unix.Fchown(r.fd, int(uid), int(gid)); err != nil {
+		return fmt.Errorf("cannot give the port of etcd to user %d: %w", uid, err)
+	}
+	return nil
 }
 
 // Close gives the port back.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -33,6 +34,9 @@ func Run(ctx context.Context, o Options) error {
 	if err := check(o); err != nil {
 		return err
 	}
+	if err := enclose(o); err != nil {
+		return err
+	}
 	failures := newFailures()
 	log, err := newLogger(o.LogLevel, failures)
 	if err != nil {
@@ -42,10 +46,16 @@ func Run(ctx context.Context, o Options) error {
 	// under way can still finish before the clients are cut off.
 	stopping, stopStreams := context.WithCancel(context.Background())
 	defer stopStreams()
-	server, err := start(ctx, config(o, log, stopping), log, failures)
+	var serving atomic.Pointer[embed.Etcd]
+	guard := &guard{log: log, secured: func() bool {
+		server := serving.Load()
+		return server != nil && server.Server.AuthStore().IsAuthEnabled()
+	}}
+	server, err := start(ctx, config(o, log, stopping, guard), log, failures)
 	if err != nil || server == nil {
 		return explain(o, cannotStart, err)
 	}
+	serving.Store(server)
 	go disarm(stopping, server.Server, log)
 	stopKeeping := keepCompact(server.Server.Backend(), o.DataDir, log)
 	if err := wait(ctx, server, failures); err != nil {

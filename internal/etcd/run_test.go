@@ -39,7 +39,7 @@ func TestFsyncIsOnAndNothingListensForPeers(t *testing.T) {
 	r := newRig(t)
 	o := r.options
 	o.complete()
-	c := config(o, zap.NewNop(), t.Context())
+	c := config(o, zap.NewNop(), t.Context(), &guard{})
 	if c.UnsafeNoFsync {
 		t.Error("fsync is off")
 	}

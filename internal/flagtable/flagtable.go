@@ -3,7 +3,7 @@
 // supervisor can hand flags on without linking any of the tiers' code.
 package flagtable
 
-//go:generate go run ./generate zz_generated.flags.go ../../docs/flags.md
+//go:generate go run ./generate zz_generated.flags.go ../../docs/reference/flags.md
 
 import (
 	"slices"

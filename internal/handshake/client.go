@@ -3,6 +3,7 @@ package handshake
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -40,9 +41,12 @@ const (
 type Client struct {
 	tier     tier.Name
 	settings map[string]string
-	conn     *grpc.ClientConn
+	dial     func() (*grpc.ClientConn, error)
 
 	mu      sync.Mutex
+	conn    *grpc.ClientConn
+	left    []*grpc.ClientConn      // those before, which may have calls to answer
+	follows context.CancelCauseFunc // ends watch; nil while there is none
 	state   State
 	changed chan struct{} // closed and replaced whenever state changes
 	onLost  []func()
@@ -51,6 +55,8 @@ type Client struct {
 
 	discovery bool // whether announcements are to bring the discovery document
 	bursts    bool // whether State.Burst is kept
+
+	onSiblings func(all []*handshakev1.Sibling, leaving bool) // nil where nobody wants to know
 }
 
 // State is what a Client knows at one moment. It is a value: what it points to
@@ -76,7 +82,16 @@ type State struct {
 // host:port. cfg holds the caller's self certificate and the tier's server
 // name; settings are the caller's own, see Compatible. Run does the work.
 func NewClient(name tier.Name, address string, cfg *tls.Config, settings map[string]string) (*Client, error) {
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	dial := func() (*grpc.ClientConn, error) { return dialHandshake(address, cfg) }
+	conn, err := dial()
+	if err != nil {
+		return nil, fmt.Errorf("cannot watch %s: %w", name, err)
+	}
+	return &Client{tier: name, settings: settings, dial: dial, conn: conn, changed: make(chan struct{})}, nil
+}
+
+func dialHandshake(address string, cfg *tls.Config) (*grpc.ClientConn, error) {
+	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(credentials.NewTLS(cfg)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: retryDelay, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
@@ -85,11 +100,8 @@ func NewClient(name tier.Name, address string, cfg *tls.Config, settings map[str
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithIdleTimeout(0),
+		grpc.WithNoProxy(),
 	)
-	if err != nil {
-		return nil, fmt.Errorf("cannot watch %s: %w", name, err)
-	}
-	return &Client{tier: name, settings: settings, conn: conn, changed: make(chan struct{})}, nil
 }
 
 // OnLost has f called whenever the process is lost; f must not block. It is to
@@ -105,9 +117,14 @@ func (c *Client) WithBursts() { c.bursts = true }
 
 // Run watches until ctx ends, then closes the connection.
 func (c *Client) Run(ctx context.Context) {
-	defer c.conn.Close()
-	for ctx.Err() == nil {
-		err := c.watch(ctx)
+	defer c.close()
+	for moved := ""; ctx.Err() == nil; {
+		err := c.follow(ctx, moved)
+		if to := (*movedError)(nil); errors.As(err, &to) {
+			moved = to.incarnation
+			continue
+		}
+		moved = ""
 		if c.lose() {
 			klog.InfoS("Lost a tier", "tier", c.tier, "reason", err)
 		}
@@ -118,18 +135,24 @@ func (c *Client) Run(ctx context.Context) {
 	}
 }
 
-// watch follows one incarnation until it is lost.
-func (c *Client) watch(ctx context.Context) error {
-	d, err := handshakev1.NewHandshakeClient(c.conn).Describe(ctx, &handshakev1.DescribeRequest{}, grpc.WaitForReady(true))
+// watch follows one incarnation until it is lost. What is known of the incarnation moved, if it is that, stays known.
+func (c *Client) watch(ctx context.Context, moved string) error {
+	d, err := handshakev1.NewHandshakeClient(c.connection()).Describe(ctx, &handshakev1.DescribeRequest{}, grpc.WaitForReady(true))
 	if err != nil {
 		return err
+	}
+	if moved != "" && moved != d.GetIncarnation() {
+		return fmt.Errorf("incarnation changed from %s to %s", moved, d.GetIncarnation())
 	}
 	refused := Compatible(d, c.settings)
 	if refused != nil {
 		klog.ErrorS(refused, "Refusing a tier", "tier", c.tier)
 	}
 	c.update(func(s *State) {
-		s.Connected, s.Description, s.Reached, s.Refused = true, d, map[tier.Stage]bool{}, refused
+		s.Connected, s.Description, s.Refused = true, d, refused
+		if moved == "" {
+			s.Reached = map[tier.Stage]bool{}
+		}
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	for _, stage := range tier.Stages {
@@ -143,13 +166,16 @@ func (c *Client) watch(ctx context.Context) error {
 	if c.bursts {
 		group.Go(func() error { return c.watchService(ctx, burst, func(s *State, now bool) { s.Burst = now }) })
 	}
+	if c.onSiblings != nil {
+		group.Go(func() error { return c.followSiblings(ctx) })
+	}
 	group.Go(func() error { return c.watchRoutes(ctx, d.GetIncarnation()) })
 	return group.Wait()
 }
 
 // watchService has learn called with every news of a service of package health.
 func (c *Client) watchService(ctx context.Context, name string, learn func(s *State, serving bool)) error {
-	stream, err := healthv1.NewHealthClient(c.conn).Watch(ctx, &healthv1.HealthCheckRequest{Service: name})
+	stream, err := healthv1.NewHealthClient(c.connection()).Watch(ctx, &healthv1.HealthCheckRequest{Service: name})
 	if err != nil {
 		return err
 	}
@@ -163,7 +189,7 @@ func (c *Client) watchService(ctx context.Context, name string, learn func(s *St
 }
 
 func (c *Client) watchRoutes(ctx context.Context, incarnation string) error {
-	stream, err := handshakev1.NewHandshakeClient(c.conn).Routes(ctx, &handshakev1.RoutesRequest{Discovery: c.discovery})
+	stream, err := handshakev1.NewHandshakeClient(c.connection()).Routes(ctx, &handshakev1.RoutesRequest{Discovery: c.discovery})
 	if err != nil {
 		return err
 	}
@@ -202,6 +228,12 @@ func (c *Client) lose() bool {
 		}
 	}
 	return was
+}
+
+// Connected tells whether the process answers now.
+func (c *Client) Connected() bool {
+	state, _ := c.State()
+	return state.Connected
 }
 
 // State returns what is known now and a channel that is closed at the next
@@ -272,18 +304,18 @@ func (c *Client) Ready() bool { return c.standing() == standingReady }
 
 // Ping returns nil if the process answers, whatever stage it is at.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := healthv1.NewHealthClient(c.conn).Check(ctx, &healthv1.HealthCheckRequest{Service: string(tier.Configured)})
+	_, err := healthv1.NewHealthClient(c.connection()).Check(ctx, &healthv1.HealthCheckRequest{Service: string(tier.Configured)})
 	return err
 }
 
 // Discovery returns the process' aggregated discovery document.
 func (c *Client) Discovery(ctx context.Context) (*handshakev1.DiscoveryResponse, error) {
-	return handshakev1.NewHandshakeClient(c.conn).Discovery(ctx, &handshakev1.DiscoveryRequest{})
+	return handshakev1.NewHandshakeClient(c.connection()).Discovery(ctx, &handshakev1.DiscoveryRequest{})
 }
 
 // Checks runs the process' readiness checks.
 func (c *Client) Checks(ctx context.Context) (*handshakev1.ChecksResponse, error) {
-	return handshakev1.NewHandshakeClient(c.conn).Checks(ctx, &handshakev1.ChecksRequest{})
+	return handshakev1.NewHandshakeClient(c.connection()).Checks(ctx, &handshakev1.ChecksRequest{})
 }
 
 // Authenticate has core judge a bearer token. Only core answers, only the head.
@@ -292,5 +324,5 @@ func (c *Client) Authenticate(ctx context.Context, r *handshakev1.AuthenticateRe
 	if err := c.Available(); err != nil {
 		return nil, err
 	}
-	return handshakev1.NewAuthenticatorClient(c.conn).Authenticate(ctx, r)
+	return handshakev1.NewAuthenticatorClient(c.connection()).Authenticate(ctx, r)
 }

@@ -167,8 +167,9 @@ func TestAProcessThatDoesNotFitIsNotWorkedWith(t *testing.T) {
 		change func(*handshakev1.DescribeResponse)
 		says   []string
 	}{
-		"older protocol": {func(d *handshakev1.DescribeResponse) { d.Protocol, d.OldestProtocol = OldestProtocol-1, 0 }, []string{"core", "protocol", "one version"}},
+		"older protocol": {func(d *handshakev1.DescribeResponse) { d.Protocol, d.OldestProtocol = Protocol-2, Protocol-3 }, []string{"core", "protocol", "one version"}},
 		"newer protocol": {func(d *handshakev1.DescribeResponse) { d.Protocol, d.OldestProtocol = Protocol+2, Protocol+1 }, []string{"core", "protocol", "one version"}},
+		"other minor":    {func(d *handshakev1.DescribeResponse) { d.Settings = map[string]string{Emulated: "1.39"} }, []string{"core", "1.37", "1.39"}},
 		"other setting":  {func(d *handshakev1.DescribeResponse) { d.Settings = map[string]string{"feature-gates": "b"} }, []string{"core", "--feature-gates"}},
 	} {
 		t.Run(name, func(t *testing.T) {

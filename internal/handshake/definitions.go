@@ -37,6 +37,6 @@ func (d *definitions) Await(ctx context.Context, r *handshakev1.AwaitDefinitionR
 // AwaitDefinition returns when the replica of extensions serves the
 // CustomResourceDefinition of that name and UID. Only other replicas may ask.
 func (c *Client) AwaitDefinition(ctx context.Context, name, uid string) error {
-	_, err := handshakev1.NewDefinitionsClient(c.conn).Await(ctx, &handshakev1.AwaitDefinitionRequest{Name: name, Uid: uid})
+	_, err := handshakev1.NewDefinitionsClient(c.connection()).Await(ctx, &handshakev1.AwaitDefinitionRequest{Name: name, Uid: uid})
 	return err
 }

@@ -74,7 +74,7 @@ func (p *place) live(incarnation string, change ...func(*handshakev1.DescribeRes
 	p.t.Helper()
 	d := &handshakev1.DescribeResponse{
 		Protocol: Protocol, OldestProtocol: OldestProtocol, Tier: string(p.tier), Incarnation: incarnation,
-		Settings: map[string]string{"feature-gates": "a"},
+		Settings: map[string]string{"feature-gates": "a", Emulated: "1.37"},
 	}
 	for _, f := range change {
 		f(d)
@@ -111,7 +111,7 @@ func (p *place) client(as tier.Name, change ...func(*tls.Config)) *Client {
 	for _, f := range change {
 		f(cfg)
 	}
-	c, err := NewClient(p.tier, p.listener.Addr().String(), cfg, map[string]string{"feature-gates": "a"})
+	c, err := NewClient(p.tier, p.listener.Addr().String(), cfg, map[string]string{"feature-gates": "a", Emulated: "1.37"})
 	if err != nil {
 		p.t.Fatal(err)
 	}

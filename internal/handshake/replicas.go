@@ -256,8 +256,8 @@ func (r *Replicas) Choose() (at wiring.Endpoint, ok bool) {
 	return all[0].at, true
 }
 
-// byStanding returns the members, the most useful first, the spokesman before its
-// equals.
+// byStanding returns the members, the most useful first, those of this host before their
+// equals, and the spokesman before others.
 func (r *Replicas) byStanding() []*member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -265,6 +265,12 @@ func (r *Replicas) byStanding() []*member {
 	slices.SortStableFunc(all, func(a, b *member) int {
 		if c := cmp.Compare(b.standing(), a.standing()); c != 0 {
 			return c
+		}
+		switch {
+		case a.at.Remote && !b.at.Remote:
+			return 1
+		case b.at.Remote && !a.at.Remote:
+			return -1
 		}
 		switch r.spokesman {
 		case a:

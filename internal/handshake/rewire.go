@@ -13,16 +13,17 @@ import (
 
 // RegisterRewiring has rewire called when the supervisor says that replicas came or
 // went: it reads the wiring again and returns when that is in force. leave is called
-// when this replica is to leave its clients to others, and returns when they know. It
-// must be called before Serve.
-func (s *Server) RegisterRewiring(rewire func() error, leave func(context.Context) error) {
+// when this replica is to leave its clients, and other hosts, to others, and returns when
+// they know; with hostsOnly clients of the secure port are not meant. It must be called
+// before Serve.
+func (s *Server) RegisterRewiring(rewire func() error, leave func(ctx context.Context, hostsOnly bool) error) {
 	handshakev1.RegisterRewiringServer(s.grpc, &rewiring{rewire: rewire, leave: leave})
 }
 
 type rewiring struct {
 	handshakev1.UnimplementedRewiringServer
 	rewire func() error
-	leave  func(context.Context) error
+	leave  func(ctx context.Context, hostsOnly bool) error
 }
 
 // Rewire implements handshakev1.RewiringServer.
@@ -31,8 +32,8 @@ func (w *rewiring) Rewire(ctx context.Context, _ *handshakev1.RewireRequest) (*h
 }
 
 // Leave implements handshakev1.RewiringServer.
-func (w *rewiring) Leave(ctx context.Context, _ *handshakev1.LeaveRequest) (*handshakev1.LeaveResponse, error) {
-	return &handshakev1.LeaveResponse{}, bySupervisor(ctx, func() error { return w.leave(ctx) })
+func (w *rewiring) Leave(ctx context.Context, r *handshakev1.LeaveRequest) (*handshakev1.LeaveResponse, error) {
+	return &handshakev1.LeaveResponse{}, bySupervisor(ctx, func() error { return w.leave(ctx, r.GetHostsOnly()) })
 }
 
 func bySupervisor(ctx context.Context, f func() error) error {
@@ -54,11 +55,11 @@ func Rewire(ctx context.Context, address string, cfg *tls.Config) error {
 	})
 }
 
-// Leave has the process whose handshake listener is at address leave its clients to
-// other replicas, and waits until they know.
-func Leave(ctx context.Context, address string, cfg *tls.Config) error {
+// Leave has the process whose handshake listener is at address leave its clients and other
+// hosts to other replicas, or other hosts alone, and waits until they know.
+func Leave(ctx context.Context, address string, cfg *tls.Config, hostsOnly bool) error {
 	return ask(address, cfg, func(conn *grpc.ClientConn) error {
-		_, err := handshakev1.NewRewiringClient(conn).Leave(ctx, &handshakev1.LeaveRequest{})
+		_, err := handshakev1.NewRewiringClient(conn).Leave(ctx, &handshakev1.LeaveRequest{HostsOnly: hostsOnly})
 		return err
 	})
 }

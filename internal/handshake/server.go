@@ -3,9 +3,11 @@ package handshake
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -18,11 +20,39 @@ import (
 
 	"triptych.dev/triptych/internal/handshake/handshakev1"
 	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/refusal"
 	"triptych.dev/triptych/internal/tier"
 )
 
 // burst is the service of package health that tells of bursts; no stage is called so.
 const burst = "burst"
+
+const (
+	// greetingTimeout bounds how long a peer may take to show who it is.
+	greetingTimeout = 30 * time.Second
+	// maxStreams of one peer: a handful of watches, and as many questions about tokens as clients have at a time.
+	maxStreams = 1000
+)
+
+// telling logs whom TLS turned away, which gRPC does not.
+type telling struct {
+	credentials.TransportCredentials
+	refused *refusal.Log
+}
+
+// ServerHandshake implements credentials.TransportCredentials.
+func (t telling) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, info, err := t.TransportCredentials.ServerHandshake(conn)
+	if err != nil {
+		t.refused.Refused(conn.RemoteAddr().String(), err.Error())
+	}
+	return c, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (t telling) Clone() credentials.TransportCredentials {
+	return telling{t.TransportCredentials.Clone(), t.refused}
+}
 
 // Server is a process' end of the handshake. It may be told things from any
 // goroutine and passes them on at once.
@@ -30,8 +60,10 @@ type Server struct {
 	handshakev1.UnimplementedHandshakeServer
 
 	grpc        *grpc.Server
+	door        *door
 	health      *health.Server
 	description *handshakev1.DescribeResponse
+	siblings    *siblings
 
 	mu        sync.Mutex
 	routes    *handshakev1.RoutesResponse
@@ -44,14 +76,18 @@ type Server struct {
 // NewServer returns a server that describes the process by d and takes calls
 // over TLS only. cfg must demand client certificates of the internal CA.
 func NewServer(cfg *tls.Config, d *handshakev1.DescribeResponse) *Server {
+	door := &door{TransportCredentials: credentials.NewTLS(cfg), guests: map[*guest]struct{}{}}
 	s := &Server{
+		door: door,
 		grpc: grpc.NewServer(
-			grpc.Creds(credentials.NewTLS(cfg)),
+			grpc.Creds(telling{door, refusal.New("handshake")}),
+			grpc.ConnectionTimeout(greetingTimeout), grpc.MaxConcurrentStreams(maxStreams),
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 			grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
 		),
 		health:      health.NewServer(),
 		description: d,
+		siblings:    newSiblings(),
 		routes:      &handshakev1.RoutesResponse{Incarnation: d.GetIncarnation()},
 		changed:     make(chan struct{}),
 	}
@@ -60,6 +96,7 @@ func NewServer(cfg *tls.Config, d *handshakev1.DescribeResponse) *Server {
 	}
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	handshakev1.RegisterHandshakeServer(s.grpc, s)
+	handshakev1.RegisterSiblingsServer(s.grpc, s.siblings)
 	return s
 }
 
@@ -71,6 +108,11 @@ func (s *Server) RegisterAuthenticator(a handshakev1.AuthenticatorServer) {
 
 // Serve answers calls on l until Stop.
 func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+
+// Verify closes the connections of peers that the bundle does not vouch for, after patience.
+func (s *Server) Verify(bundle *x509.CertPool, patience time.Duration) {
+	s.door.verify(bundle, patience)
+}
 
 // Stop ends all streams and calls at once.
 func (s *Server) Stop() { s.grpc.Stop() }

@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,19 +104,43 @@ type delegate struct {
 	ca      *authority
 	dir     string
 	address string
+	socket  string
 	served  chan error
 }
 
+// throughSockets has every test forwarder use the unix socket of its delegate.
+const throughSockets = "TRIPTYCH_TEST_HOP_SOCKETS"
+
+// socketOf is the socket that belongs to an address.
+var socketOf sync.Map
+
+func listenLocal(t testing.TB) (net.Listener, string) {
+	dir := must(os.MkdirTemp("", "hop")) // t.TempDir's are too long
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	return must(net.Listen("unix", path)), path
+}
+
 func startDelegate(t testing.TB, ca *authority, h http.Handler) *delegate {
+	t.Helper()
+	return startDelegateThat(t, ca, h, func(*ServerConfig) {})
+}
+
+func startDelegateThat(t testing.TB, ca *authority, h http.Handler, change func(*ServerConfig)) *delegate {
 	t.Helper()
 	d := &delegate{ca: ca, dir: t.TempDir(), served: make(chan error, 1)}
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	d.address = l.Addr().String()
 	caFile, cert, key := ca.files(d.dir, ca.serving(tier.Core))
-	d.Server = must(NewServer(ServerConfig{
-		Listener: l, CAFile: caFile, CertFile: cert, KeyFile: key, Handler: h,
+	local, socket := listenLocal(t)
+	d.socket = socket
+	socketOf.Store(d.address, socket)
+	config := ServerConfig{
+		Listener: l, Local: local, CAFile: caFile, CertFile: cert, KeyFile: key, Handler: h,
 		Admit: func(p identity.Peer) bool { return p == head2core },
-	}))
+	}
+	change(&config)
+	d.Server = must(NewServer(config))
 	go func() { d.served <- d.Serve() }()
 	t.Cleanup(func() {
 		d.Close()
@@ -139,6 +164,9 @@ func (a *authority) clientTLS() *tls.Config {
 func newTestForwarder(t testing.TB, ca *authority, address string, change func(*ForwarderConfig)) *Forwarder {
 	t.Helper()
 	c := ForwarderConfig{Delegate: tier.Core, Address: address, TLS: ca.clientTLS(), Timeout: time.Minute}
+	if socket, ok := socketOf.Load(address); ok && os.Getenv(throughSockets) != "" {
+		c.Socket = socket.(string)
+	}
 	if change != nil {
 		change(&c)
 	}

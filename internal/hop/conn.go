@@ -17,33 +17,34 @@ import (
 
 // conn is a connection to the delegate. One exchange uses it at a time.
 type conn struct {
-	tls  *tls.Conn
-	wire *wire
-	r    *bufio.Reader // of what the delegate says
-	w    *bufio.Writer // flushed by who writes to it
-	life *life         // the delegate's, in which the connection was made
+	stream stream        // what is said: TLS on TCP, plain on a unix socket
+	wire   *wire         // what carries it
+	r      *bufio.Reader // of what the delegate says
+	w      *bufio.Writer // flushed by who writes to it
+	life   *life         // the delegate's, in which the connection was made
+	epoch  int           // the pool's, in which it was begun
 
 	received  atomic.Int64 // bytes of answers, of the current exchange
 	idleSince time.Time
 	fields    []field // memory for answer.fields
 }
 
-// dial makes a connection within l, the life of the delegate.
-func dial(ctx context.Context, address string, config *tls.Config, l *life) (*conn, error) {
+type stream interface {
+	io.ReadWriter
+	CloseWrite() error
+}
+
+// dial makes a connection within l, the life of the delegate. With a socket it is a unix
+// socket if that can be had.
+func dial(ctx context.Context, address, socket string, config *tls.Config, l *life) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	d := net.Dialer{
-		KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
-		},
-		Control: boundRetransmission,
-	}
-	raw, err := d.DialContext(ctx, "tcp", address)
+	raw, err := reach(ctx, address, socket)
 	if err != nil {
 		return nil, errors.Join(context.Cause(l.ctx), err)
 	}
-	c, err := newConn(ctx, raw.(*net.TCPConn), config)
+	c, err := newConn(ctx, raw.(transport), config)
 	if err != nil {
 		raw.Close()
 		return nil, errors.Join(context.Cause(l.ctx), err)
@@ -52,17 +53,39 @@ func dial(ctx context.Context, address string, config *tls.Config, l *life) (*co
 	return c, nil
 }
 
-func newConn(ctx context.Context, raw *net.TCPConn, config *tls.Config) (*conn, error) {
+func reach(ctx context.Context, address, socket string) (net.Conn, error) {
+	d := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+		},
+		Control: boundRetransmission,
+	}
+	if socket != "" {
+		// Where a queue is full TCP waits and a unix socket does not.
+		if raw, err := (&net.Dialer{}).DialContext(ctx, "unix", socket); err == nil {
+			return raw, nil
+		}
+	}
+	return d.DialContext(ctx, "tcp", address)
+}
+
+func newConn(ctx context.Context, raw transport, config *tls.Config) (*conn, error) {
 	w, err := newWire(raw)
 	if err != nil {
 		return nil, err
 	}
+	c := &conn{wire: w}
+	c.r = bufio.NewReader(c)
+	if raw.LocalAddr().Network() == "unix" {
+		f := &frames{Conn: w}
+		c.stream, c.w = f, bufio.NewWriter(f)
+		return c, greetServer(ctx, raw, config)
+	}
 	t := tls.Client(w, config)
+	c.stream, c.w = t, bufio.NewWriter(t)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nil, fmt.Errorf("TLS handshake: %w", err)
 	}
-	c := &conn{tls: t, wire: w, w: bufio.NewWriter(t)}
-	c.r = bufio.NewReader(c)
 	return c, c.awaitAdmission(ctx)
 }
 
@@ -73,11 +96,15 @@ func (c *conn) awaitAdmission(ctx context.Context) error {
 	defer context.AfterFunc(ctx, c.abort)()
 	var one [1]byte
 	c.wire.mode = readOnce
-	_, err := c.tls.Read(one[:])
+	_, err := c.stream.Read(one[:])
 	c.wire.mode = readAlways
 	if errors.Is(err, errNothingYet) {
 		return nil
 	}
+	return refusedCertificate(ctx, err)
+}
+
+func refusedCertificate(ctx context.Context, err error) error {
 	return fmt.Errorf("TLS handshake: the server did not take the certificate: %w", errors.Join(context.Cause(ctx), err))
 }
 
@@ -100,7 +127,7 @@ func (c *conn) begin() {
 
 // Read is what c.r reads from.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.tls.Read(p)
+	n, err := c.stream.Read(p)
 	if n > 0 {
 		c.received.Add(int64(n))
 	}
@@ -111,7 +138,7 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) sent() bool { return c.wire.sent.Load() > 0 }
 
 // alive tells whether an idle connection may be used: the delegate has neither
-// closed it nor said anything nobody asked for. It asks through TLS, because a
+// closed it nor said anything nobody asked for. It asks the stream, because a
 // farewell may already have been read along with the last answer.
 func (c *conn) alive() bool {
 	if c.r.Buffered() > 0 {
@@ -119,13 +146,13 @@ func (c *conn) alive() bool {
 	}
 	var one [1]byte
 	c.wire.mode = readNever
-	_, err := c.tls.Read(one[:])
+	_, err := c.stream.Read(one[:])
 	c.wire.mode = readAlways
 	return errors.Is(err, errNothingYet)
 }
 
-// truncated tells whether the end of the stream came without TLS' farewell. A
-// killed process' kernel ends its streams without.
+// truncated tells whether the end of the stream came without a farewell, TLS' or that
+// of frames. A killed process' kernel ends its streams without.
 func (c *conn) truncated() bool { return c.wire.ended.Load() }
 
 // abort makes everybody who waits on c return. Any goroutine may call it.
@@ -133,13 +160,20 @@ func (c *conn) abort() { c.wire.Close() }
 
 // closeWrite tells the delegate that no more is coming.
 func (c *conn) closeWrite() error {
-	return errors.Join(c.tls.CloseWrite(), c.wire.CloseWrite())
+	return errors.Join(c.stream.CloseWrite(), c.wire.CloseWrite())
 }
 
-// wire is the socket below TLS. It knows what left, and can be asked whether
+// transport is a TCP or a unix socket.
+type transport interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
+}
+
+// wire is the socket below the stream. It knows what left, and can be asked whether
 // anything arrived.
 type wire struct {
-	*net.TCPConn
+	transport
 	sock  syscall.RawConn
 	sent  atomic.Int64
 	ended atomic.Bool // the peer's half is at its end
@@ -163,12 +197,12 @@ const (
 	readNever
 )
 
-func newWire(raw *net.TCPConn) (*wire, error) {
+func newWire(raw transport) (*wire, error) {
 	sock, err := raw.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	w := &wire{TCPConn: raw, sock: sock}
+	w := &wire{transport: raw, sock: sock}
 	w.peek.do = func(fd uintptr) bool {
 		w.peek.n, w.peek.err = unix.Read(int(fd), w.peek.buf)
 		return true
@@ -177,7 +211,7 @@ func newWire(raw *net.TCPConn) (*wire, error) {
 }
 
 func (w *wire) Write(p []byte) (int, error) {
-	n, err := w.TCPConn.Write(p)
+	n, err := w.transport.Write(p)
 	w.sent.Add(int64(n))
 	return n, err
 }
@@ -189,7 +223,7 @@ func (w *wire) Read(p []byte) (int, error) {
 	case readOnce:
 		w.mode = readNever
 	}
-	n, err := w.TCPConn.Read(p)
+	n, err := w.transport.Read(p)
 	if err == io.EOF {
 		w.ended.Store(true)
 	}

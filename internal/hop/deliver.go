@@ -170,26 +170,37 @@ func (b *body) copySized(left int64) error {
 
 // copyFrom flushes, if at all, whenever the next read may have to wait: before
 // the first one, so that a client of a watch knows that it is accepted, and
-// after each that left nothing behind.
+// after each that left nothing behind. A watch that waits holds no buffer.
 func (b *body) copyFrom(r io.Reader) error {
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
 	for {
 		if b.flush != nil && b.conn.r.Buffered() == 0 {
 			if err := b.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return err
 			}
+			if b.answer.length < 0 { // or there may be no more to wait for
+				_, _ = b.conn.r.Peek(1) // what is wrong is told by the read
+			}
 		}
+		if err := b.copySome(r); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// copySome copies until what follows may have to be waited for.
+func (b *body) copySome(r io.Reader) error {
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	for {
 		n, err := r.Read(buf[:])
 		if n > 0 {
 			if _, err := b.w.Write(buf[:n]); err != nil {
 				return err
 			}
 		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
+		if err != nil || b.flush != nil && b.conn.r.Buffered() == 0 {
 			return err
 		}
 	}

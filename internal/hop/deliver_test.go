@@ -1,9 +1,14 @@
 package hop
 
 import (
+	"bufio"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -128,5 +133,41 @@ func TestLargeHeadersPass(t *testing.T) {
 	resp, err := c.Do(req)
 	if err != nil || resp.Header.Get("X-Large") != large {
 		t.Errorf("%v %v", resp.Status, err)
+	}
+}
+
+// Watches wait most of their lives, and there are thousands.
+func TestAWatchThatWaitsHoldsNoBuffer(t *testing.T) {
+	anew, made := buffers.New, atomic.Int32{}
+	defer func() { buffers.New = anew }()
+	buffers.New = func() any { made.Add(1); return anew() }
+	const watches = 100
+	var ends []*io.PipeWriter
+	var all sync.WaitGroup
+	for range watches {
+		r, w := io.Pipe()
+		ends = append(ends, w)
+		flushed := make(chan struct{}, 2)
+		b := body{conn: &conn{r: bufio.NewReader(r)}, answer: &answer{length: unknownLength}, w: httptest.NewRecorder(), flush: func() error {
+			flushed <- struct{}{}
+			return nil
+		}}
+		all.Go(func() {
+			if err := b.copy(); err != nil {
+				t.Error(err)
+			}
+		})
+		<-flushed // it is about to wait for the first event
+		if _, err := fmt.Fprint(w, "5\r\nevent\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-flushed // and for the second
+	}
+	for _, w := range ends {
+		fmt.Fprint(w, "0\r\n\r\n")
+	}
+	all.Wait()
+	if got := made.Load(); got > watches/2 {
+		t.Errorf("%d watches had %d buffers", watches, got)
 	}
 }

@@ -3,7 +3,6 @@ package hop
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"io"
 	"net"
@@ -40,7 +39,7 @@ type turn struct {
 
 	mu    sync.Mutex // also held while a farewell is said
 	phase phase
-	tls   net.Conn // the connection itself, nil before net/http has it
+	conn  net.Conn // as net/http has it, nil before
 }
 
 type phase int
@@ -86,9 +85,9 @@ func (t *turn) dismiss(c io.Closer) {
 		c.Close()
 		t.enter(over)
 	case awaiting:
-		_ = t.tls.SetWriteDeadline(time.Now().Add(farewellTimeout))
-		_, _ = t.tls.Write(farewell)
-		t.tls.Close()
+		_ = t.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+		_, _ = t.conn.Write(farewell)
+		t.conn.Close()
 		t.enter(over)
 	}
 }
@@ -107,18 +106,14 @@ func (s *Server) welcome(c *peerConn, protocol string) bool {
 
 // follow is the server's ConnState.
 func (s *Server) follow(nc net.Conn, state http.ConnState) {
-	t, ok := nc.(*tls.Conn)
-	if !ok {
-		return
-	}
-	c, ok := t.NetConn().(*peerConn)
-	if !ok {
+	c := peerConnOf(nc)
+	if c == nil {
 		return
 	}
 	switch state {
 	case http.StateNew:
 		c.turn.mu.Lock()
-		c.turn.tls = t
+		c.turn.conn = nc
 		c.turn.mu.Unlock()
 	case http.StateActive:
 		c.turn.take(serving)

@@ -19,9 +19,12 @@ type ForwarderConfig struct {
 	Delegate tier.Name
 	// Address is the host:port of the delegate's hop listener.
 	Address string
+	// Socket is the path of the delegate's unix socket, which is used instead where it
+	// can be; see greeting.go. Empty means that there is none.
+	Socket string
 	// TLS shows the delegation certificate and verifies the delegate against
 	// the internal CA. An empty ServerName becomes the delegate's. Certificates
-	// that are rotated belong into GetClientCertificate.
+	// that are rotated belong into GetClientCertificate; see Refresh.
 	TLS *tls.Config
 	// Available tells why the delegate cannot be called, nil when it can. It is
 	// asked before anything is sent: the supervisor holds the listener open
@@ -75,7 +78,7 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 	}
 	m := newMeter(c.Delegate)
 	return &Forwarder{
-		config: c, pool: newPool(c.Address, config, m), meter: m,
+		config: c, pool: newPool(c.Address, c.Socket, config, m), meter: m,
 		bodyLinger: defaultBodyLinger, tunnelLinger: defaultTunnelLinger,
 	}
 }
@@ -119,6 +122,10 @@ func (f *Forwarder) serve(w http.ResponseWriter, r *http.Request, here bool) {
 // established connections go on: if the process is dead the kernel ends them,
 // and if it is not they deserve their answer.
 func (f *Forwarder) DelegateLost() { f.pool.renew() }
+
+// Refresh has new requests go on new connections, for which TLS is asked anew who we are. Requests in
+// flight go on.
+func (f *Forwarder) Refresh() { f.pool.refresh() }
 
 // Close ends every connection; requests in flight are broken off.
 func (f *Forwarder) Close() { f.pool.close() }

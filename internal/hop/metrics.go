@@ -11,7 +11,7 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// docs/metrics.md says which of these answers which question.
+// docs/reference/metrics.md says which of these answers which question.
 var (
 	requestDuration = metrics.NewHistogramVec(&metrics.HistogramOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "request_duration_seconds",

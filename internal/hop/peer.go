@@ -2,13 +2,13 @@ package hop
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"triptych.dev/triptych/internal/credentials"
 	"triptych.dev/triptych/internal/identity"
 )
 
@@ -32,10 +32,17 @@ func PeerFrom(ctx context.Context) (peer identity.Peer, ok bool) {
 // withPeer is the server's ConnContext. It runs before the handshake, which is
 // why the context holds the connection and not yet the peer.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	if t, ok := c.(*tls.Conn); ok {
-		return context.WithValue(ctx, peerKey{}, t.NetConn())
+	return context.WithValue(ctx, peerKey{}, peerConnOf(c))
+}
+
+// peerConnOf returns what is below a connection that net/http serves.
+func peerConnOf(c net.Conn) *peerConn {
+	over, _ := c.(interface{ NetConn() net.Conn }) // *tls.Conn or *localConn
+	if over == nil {
+		return nil
 	}
-	return ctx
+	p, _ := over.NetConn().(*peerConn)
+	return p
 }
 
 // peerConn is a connection below TLS that remembers whom it belongs to.
@@ -44,12 +51,25 @@ type peerConn struct {
 	set  *peerSet
 	peer atomic.Pointer[identity.Peer]
 	turn turn
+	// fresh ends when the connection is to be left: its watches end, and every answer says that it
+	// is the last one.
+	fresh context.Context
+	age   context.CancelFunc
 
-	mu     sync.Mutex
-	chain  []*x509.Certificate // nil until the peer is verified
-	expiry *time.Timer
-	closed bool
+	mu       sync.Mutex
+	chain    []*x509.Certificate // nil until the peer is verified
+	ageing   *time.Timer
+	expiry   *time.Timer
+	deadline time.Time // of expiry
+	closed   bool
 }
+
+// lastPart is which part of a certificate's life is for leaving the connections that were made with it. It is
+// replaced when a third is left (see package pki).
+const lastPart = 6
+
+// aged tells whether the connection is to be left.
+func (c *peerConn) aged() bool { return c != nil && c.fresh.Err() != nil }
 
 // settle records the verified peer and closes the connection when its
 // certificate expires: a verdict given once must not outlive what it is about.
@@ -60,47 +80,31 @@ func (c *peerConn) settle(peer identity.Peer, chains [][]*x509.Certificate) {
 		return
 	}
 	c.chain = chains[0]
-	c.expiry = time.AfterFunc(time.Until(latestExpiry(chains)), func() { c.Close() })
+	c.deadline = credentials.Expiry(chains)
+	left := time.Until(c.deadline)
+	c.expiry = time.AfterFunc(left, func() { c.Close() })
+	c.ageing = time.AfterFunc(left-chains[0][0].NotAfter.Sub(chains[0][0].NotBefore)/lastPart, c.age)
 	c.peer.Store(&peer)
 }
 
-// latestExpiry is when the last chain that vouches for the peer ends. A chain
-// ends with the first certificate in it.
-func latestExpiry(chains [][]*x509.Certificate) time.Time {
-	var latest time.Time
-	for _, chain := range chains {
-		end := chain[0].NotAfter
-		for _, cert := range chain[1:] {
-			if cert.NotAfter.Before(end) {
-				end = cert.NotAfter
-			}
-		}
-		if end.After(latest) {
-			latest = end
-		}
-	}
-	return latest
-}
-
-// vouchedBy tells whether the peer, if there is one yet, is still good under
-// the bundle. The chain is the verified one, so it holds every intermediate.
+// vouchedBy tells whether the peer is still good under the bundle. Of one that is not known yet that is
+// asked when it is.
 func (c *peerConn) vouchedBy(bundle *x509.CertPool) bool {
 	c.mu.Lock()
 	chain := c.chain
 	c.mu.Unlock()
-	if chain == nil {
-		return false
+	return chain == nil || credentials.Vouches(bundle, chain)
+}
+
+// leave has the connection end after patience at the latest.
+func (c *peerConn) leave(patience time.Duration) {
+	c.age()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if end := time.Now().Add(patience); c.expiry != nil && !c.closed && end.Before(c.deadline) {
+		c.deadline = end
+		c.expiry.Reset(patience)
 	}
-	intermediates := x509.NewCertPool()
-	for _, cert := range chain[1:] {
-		intermediates.AddCert(cert)
-	}
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots:         bundle,
-		Intermediates: intermediates,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
-	return err == nil
 }
 
 func (c *peerConn) Close() error {
@@ -108,8 +112,10 @@ func (c *peerConn) Close() error {
 	c.closed = true
 	if c.expiry != nil {
 		c.expiry.Stop()
+		c.ageing.Stop()
 	}
 	c.mu.Unlock()
+	c.age()
 	c.set.remove(c)
 	return c.Conn.Close()
 }
@@ -138,6 +144,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &peerConn{Conn: raw, set: l.set, turn: newTurn()}
+	c.fresh, c.age = context.WithCancel(context.Background())
 	l.set.add(c)
 	return c, nil
 }
@@ -179,12 +186,15 @@ func (s *peerSet) closeAll() {
 	}
 }
 
-// verify closes the connections whose peer the bundle does not vouch for, and
-// those whose handshake is still under way with what was loaded before.
-func (s *peerSet) verify(bundle *x509.CertPool) {
+// verify ends the connections whose peer the bundle does not vouch for.
+func (s *peerSet) verify(bundle *x509.CertPool, patience time.Duration) {
 	for _, c := range s.all() {
-		if !c.vouchedBy(bundle) {
+		switch {
+		case c.vouchedBy(bundle):
+		case patience == 0:
 			c.Close()
+		default:
+			c.leave(patience)
 		}
 	}
 }

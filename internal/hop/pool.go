@@ -29,6 +29,7 @@ func newLife() *life {
 // so that those not needed any more grow old and are closed.
 type pool struct {
 	address string
+	socket  string // of the same replica; empty for none
 	tls     *tls.Config
 	meter   *meter
 
@@ -37,15 +38,17 @@ type pool struct {
 	closed bool
 	// retired: nothing is kept, because the replica is not to be asked any more.
 	retired bool
-	idle    []*conn            // oldest first
-	all     map[*conn]struct{} // idle and in use
-	sweep   *time.Timer        // nil when nothing is idle
+	// epoch counts refreshes: nothing is kept of one before.
+	epoch int
+	idle  []*conn            // oldest first
+	all   map[*conn]struct{} // idle and in use
+	sweep *time.Timer        // nil when nothing is idle
 
 	reported struct{ idle, busy int } // of the metrics' sums
 }
 
-func newPool(address string, config *tls.Config, m *meter) *pool {
-	return &pool{address: address, tls: config, meter: m, now: newLife(), all: map[*conn]struct{}{}}
+func newPool(address, socket string, config *tls.Config, m *meter) *pool {
+	return &pool{address: address, socket: socket, tls: config, meter: m, now: newLife(), all: map[*conn]struct{}{}}
 }
 
 func (p *pool) current() *life {
@@ -74,10 +77,14 @@ func (p *pool) reuse(l *life) *conn {
 
 // connect makes a connection within the life l.
 func (p *pool) connect(ctx context.Context, l *life) (*conn, error) {
-	c, err := dial(ctx, p.address, p.tls, l)
+	p.mu.Lock()
+	epoch := p.epoch
+	p.mu.Unlock()
+	c, err := dial(ctx, p.address, p.socket, p.tls, l)
 	if err != nil {
 		return nil, err
 	}
+	c.epoch = epoch
 	return c, p.adopt(c)
 }
 
@@ -118,7 +125,7 @@ func (p *pool) put(c *conn) {
 func (p *pool) keep(c *conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.retired || p.now != c.life || len(p.idle) >= maxIdle {
+	if p.closed || p.retired || p.now != c.life || p.epoch != c.epoch || len(p.idle) >= maxIdle {
 		return false
 	}
 	c.idleSince = time.Now()
@@ -172,6 +179,18 @@ func (p *pool) expire() {
 // renew ends the delegate's life and begins the next.
 func (p *pool) renew() {
 	for _, c := range p.turn(false) {
+		p.discard(c)
+	}
+}
+
+// refresh keeps no connection that was begun before now. Those in use are closed after their answers.
+func (p *pool) refresh() {
+	p.mu.Lock()
+	p.epoch++
+	idle := p.idle
+	p.idle = nil
+	p.mu.Unlock()
+	for _, c := range idle {
 		p.discard(c)
 	}
 }

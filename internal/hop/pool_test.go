@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -157,5 +158,67 @@ func TestIdleConnectionsExpire(t *testing.T) {
 func TestServerWaitsLongerThanTheClient(t *testing.T) {
 	if serverIdleTimeout < 2*clientIdleTimeout {
 		t.Error("the server might close a connection that is about to be used")
+	}
+}
+
+// After Refresh requests go on connections for which TLS was asked anew, and no request fails.
+func TestRefreshLeavesConnections(t *testing.T) {
+	ca := newAuthority(t)
+	d := startDelegate(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) }))
+	asked := 0
+	cert := ca.client(head2core)
+	f := newTestForwarder(t, ca, d.address, func(c *ForwarderConfig) {
+		c.TLS = c.TLS.Clone()
+		c.TLS.Certificates = nil
+		c.TLS.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { asked++; return &cert, nil }
+	})
+	for i := range 6 {
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+		if w.Code != http.StatusOK {
+			t.Fatalf("%d: %d %s", i, w.Code, w.Body)
+		}
+		if want := 1 + i/3; asked != want {
+			t.Errorf("after %d requests TLS was asked %d times who we are, want %d", i+1, asked, want)
+		}
+		if i == 2 {
+			f.Refresh()
+		}
+	}
+}
+
+// A connection that is in use while Refresh is called is closed after its answer: the next request is on another
+// one, for which TLS was asked anew.
+func TestRefreshLeavesConnectionsInUse(t *testing.T) {
+	ca := newAuthority(t)
+	begun, end := make(chan struct{}), make(chan struct{})
+	d := startDelegate(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			begun <- struct{}{}
+			<-end
+		}
+		io.WriteString(w, r.RemoteAddr)
+	}))
+	f := newTestForwarder(t, ca, d.address, nil)
+	get := func(path string) string {
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	long := make(chan string)
+	go func() { long <- get("/long") }()
+	<-begun
+	f.Refresh()
+	close(end)
+	before := <-long
+	if n := f.pool.size(); n != 0 {
+		t.Errorf("%d connections are kept", n)
+	}
+	// The other end of a socket has no address of its own.
+	if after := get("/"); after == before && after != "@" {
+		t.Errorf("the next request was on the connection of before, %s", after)
 	}
 }

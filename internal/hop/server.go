@@ -10,15 +10,15 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"k8s.io/klog/v2"
-
 	"triptych.dev/triptych/internal/identity"
+	"triptych.dev/triptych/internal/refusal"
 )
 
 // ServerConfig says what a Server listens on, whom it lets in and whom it asks.
 type ServerConfig struct {
-	// Listener is the hop's, TCP without TLS. The Server owns it.
-	Listener net.Listener
+	// Listener is the hop's, TCP without TLS, and Local a unix socket beside it, nil for
+	// none; see greeting.go. The Server owns both.
+	Listener, Local net.Listener
 	// CAFile is the bundle that peers are verified against; CertFile and
 	// KeyFile are what they are shown. All PEM; Reload reads them again.
 	CAFile, CertFile, KeyFile string
@@ -28,14 +28,18 @@ type ServerConfig struct {
 	Admit func(identity.Peer) bool
 	// Handler serves the requests. PeerFrom tells it who called.
 	Handler http.Handler
+	// Watches tells which requests may end at any time, as by their timeout, and are asked again. They end
+	// before their connection has to, by their context. Nil means none of them.
+	Watches func(*http.Request) bool
 }
 
 // Server is the serving end of a hop: HTTP/1.1 for forwarders and HTTP/2 for
-// informers, over TLS 1.3 with a client certificate of the internal CA.
+// informers, over TLS 1.3 with a client certificate of the internal CA. On a unix socket
+// it is HTTP/1.1 behind the handshake of TLS.
 type Server struct {
 	config      ServerConfig
-	credentials atomic.Pointer[credentials]
-	listener    *peerListener
+	credentials atomic.Pointer[material]
+	listeners   []*peerListener // Listener and, if there is one, Local
 	peers       peerSet
 	draining    atomic.Bool
 	http        *http.Server
@@ -52,7 +56,10 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if err := s.load(); err != nil {
 		return nil, err
 	}
-	s.listener = &peerListener{Listener: c.Listener, set: &s.peers, close: sync.OnceValue(c.Listener.Close)}
+	s.listeners = []*peerListener{s.wrap(c.Listener)}
+	if c.Local != nil {
+		s.listeners = append(s.listeners, s.wrap(c.Local))
+	}
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
 		TLSConfig:         s.tlsConfig(),
@@ -61,7 +68,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		MaxHeaderBytes:    maxRequestHead,
 		ConnContext:       withPeer,
 		ConnState:         s.follow,
-		ErrorLog:          log.New(logWriter{}, "", 0),
+		ErrorLog:          log.New(refusal.New("hop"), "", 0),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		// A method and path of our own tiers are never for the server itself.
 		DisableGeneralOptionsHandler: true,
@@ -72,13 +79,30 @@ func NewServer(c ServerConfig) (*Server, error) {
 	return s, nil
 }
 
+func (s *Server) wrap(l net.Listener) *peerListener {
+	return &peerListener{Listener: l, set: &s.peers, close: sync.OnceValue(l.Close)}
+}
+
 // Serve takes connections until Shutdown or Close, which make it return nil.
 func (s *Server) Serve() error {
-	err := s.http.ServeTLS(s.listener, "", "")
+	failed := make(chan error, len(s.listeners))
+	go func() { failed <- s.http.ServeTLS(s.listeners[0], "", "") }()
+	for _, l := range s.listeners[1:] {
+		go func() { failed <- s.http.Serve(localListener{l, s.greetingOf}) }()
+	}
+	err := <-failed
 	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() {
 		return nil
 	}
 	return fmt.Errorf("cannot serve the hop: %w", err)
+}
+
+func (s *Server) closeListeners() error {
+	var errs []error
+	for _, l := range s.listeners {
+		errs = append(errs, l.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Shutdown stops accepting and returns when every request is finished, or with
@@ -89,7 +113,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	// net/http's own Shutdown drops what it reads from then on, so it comes last
 	// and finds connections of HTTP/2 alone.
 	s.draining.Store(true)
-	if err := errors.Join(s.listener.Close(), s.dismiss(ctx)); err != nil {
+	if err := errors.Join(s.closeListeners(), s.dismiss(ctx)); err != nil {
 		return err
 	}
 	return s.http.Shutdown(ctx)
@@ -106,21 +130,22 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if dismissed(r) {
 		panic(http.ErrAbortHandler) // it is answered already
 	}
-	if s.draining.Load() {
+	conn, _ := r.Context().Value(peerKey{}).(*peerConn)
+	if s.draining.Load() || conn.aged() {
 		w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it
 	}
-	if r.ProtoMajor == 1 && r.Body != http.NoBody {
-		serveBody(s.config.Handler, w, r)
-		return
+	if conn != nil && s.config.Watches != nil && s.config.Watches(r) {
+		ctx, end := context.WithCancelCause(r.Context())
+		defer end(nil)
+		defer context.AfterFunc(conn.fresh, func() { end(ErrEnd) })()
+		r = r.WithContext(ctx)
 	}
-	s.config.Handler.ServeHTTP(w, r)
-}
-
-// logWriter takes net/http's complaints about connections: broken handshakes,
-// refused peers.
-type logWriter struct{}
-
-func (logWriter) Write(p []byte) (int, error) {
-	klog.V(1).Info("hop server: ", string(p))
-	return len(p), nil
+	switch {
+	case r.ProtoMajor != 1:
+		s.config.Handler.ServeHTTP(w, r)
+	case r.Body != http.NoBody:
+		serveGathered(s.serveBody, w, r)
+	default:
+		serveGathered(s.config.Handler.ServeHTTP, w, r)
+	}
 }

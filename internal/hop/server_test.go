@@ -164,7 +164,7 @@ func TestReloadDropsPeersOfARemovedCA(t *testing.T) {
 		ca := newAuthority(t)
 		d := startDelegate(t, ca, http.HandlerFunc(watching))
 		ended := watchOn(t, d, http2, ca.client(head2core))
-		if err := d.Reload(); err != nil {
+		if err := d.Reload(0); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -174,7 +174,7 @@ func TestReloadDropsPeersOfARemovedCA(t *testing.T) {
 		}
 		next := newAuthority(t)
 		next.files(d.dir, next.serving(tier.Core))
-		if err := d.Reload(); err != nil {
+		if err := d.Reload(0); err != nil {
 			t.Fatal(err)
 		}
 		<-ended
@@ -187,12 +187,75 @@ func TestReloadDropsPeersOfARemovedCA(t *testing.T) {
 	}
 }
 
+// With patience a watch of a peer that is not trusted any more ends as by its timeout, and what has been asked is answered.
+func TestReloadWithPatienceEndsWatchesAndAnswersTheRest(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		ca := newAuthority(t)
+		answer := make(chan struct{})
+		d := startDelegateThat(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.NewResponseController(w).Flush()
+			if r.URL.Path == "/watch" {
+				<-r.Context().Done()
+			} else {
+				<-answer
+				io.WriteString(w, "answer")
+			}
+		}), func(c *ServerConfig) { c.Watches = func(r *http.Request) bool { return r.URL.Path == "/watch" } })
+		cert := ca.client(head2core)
+		get := func(path string) *http.Response {
+			t.Helper()
+			resp, err := d.direct(t, &cert, http2).Get("https://" + d.address + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return resp
+		}
+		watch, slow := get("/watch"), get("/slow")
+		next := newAuthority(t)
+		next.files(d.dir, next.serving(tier.Core))
+		if err := d.Reload(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(watch.Body); err != nil || len(got) > 0 {
+			t.Errorf("HTTP/2 %v: the watch ended with %q, %v", http2, got, err)
+		}
+		close(answer)
+		if got, err := io.ReadAll(slow.Body); err != nil || string(got) != "answer" {
+			t.Errorf("HTTP/2 %v: the answer is %q, %v", http2, got, err)
+		}
+		watch.Body.Close()
+		slow.Body.Close()
+	}
+}
+
+// A connection is left before the certificate ends that it was made with: a watch ends well, and in time.
+func TestAWatchEndsBeforeTheCertificateOfItsConnection(t *testing.T) {
+	ca := newAuthority(t)
+	d := startDelegateThat(t, ca, http.HandlerFunc(watching), func(c *ServerConfig) { c.Watches = func(*http.Request) bool { return true } })
+	for _, http2 := range []bool{false, true} {
+		end := time.Now().Add(5 * time.Second)
+		cert := ca.issue(func(c *x509.Certificate) {
+			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+			c.URIs = []*url.URL{head2core.URI()}
+			c.NotBefore, c.NotAfter = end.Add(-20*time.Second), end
+		})
+		resp, err := d.direct(t, &cert, http2).Get("https://" + d.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || time.Now().After(end) {
+			t.Errorf("HTTP/2 %v: %v, %s before the end", http2, err, time.Until(end))
+		}
+		resp.Body.Close()
+	}
+}
+
 func TestReloadKeepsWhatItHasWhenTheFilesAreBad(t *testing.T) {
 	ca := newAuthority(t)
 	d := startDelegate(t, ca, http.HandlerFunc(watching))
 	ended := watchOn(t, d, false, ca.client(head2core))
 	os.WriteFile(filepath.Join(d.dir, "ca.crt"), []byte("nonsense"), 0o600)
-	if err := d.Reload(); err == nil || !strings.Contains(err.Error(), "ca.crt") {
+	if err := d.Reload(0); err == nil || !strings.Contains(err.Error(), "ca.crt") {
 		t.Errorf("got %v", err)
 	}
 	select {
@@ -219,14 +282,6 @@ func TestConnectionEndsWithItsCertificate(t *testing.T) {
 			c.URIs = []*url.URL{head2core.URI()}
 			c.NotAfter = time.Now().Add(2 * time.Second)
 		})
-	}
-}
-
-func TestLatestExpiry(t *testing.T) {
-	at := func(n int64) *x509.Certificate { return &x509.Certificate{NotAfter: time.Unix(n, 0)} }
-	chains := [][]*x509.Certificate{{at(5), at(3), at(9)}, {at(5), at(4)}, {at(2)}}
-	if got := latestExpiry(chains); got != time.Unix(4, 0) {
-		t.Errorf("got %v", got)
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 // replica. Caches of two replicas are never that far apart.
 const clientMemory = 10 * time.Minute
 
+// clientQuiet is after how long such a connection is no load any more: most of those that say nothing are closed.
+const clientQuiet = 5 * time.Second
+
 // setPatience bounds the wait for answers of a replica that goes. What takes longer is
 // in the hands of its process, which finishes it.
 const setPatience, setPoll = 2 * time.Second, time.Millisecond
@@ -21,19 +24,24 @@ const setPatience, setPoll = 2 * time.Second, time.Millisecond
 type Replica struct {
 	// Name is unique among the replicas of the tier: "core-0".
 	Name string
-	// Address is the host:port of its hop listener.
-	Address string
+	// Address is the host:port of its hop listener, and Socket the path of the unix
+	// socket beside it, empty if there is none.
+	Address, Socket string
 	// Available tells why the process cannot be called, nil when it can: see
 	// ForwarderConfig. It must not block.
 	Available func() error
 	// Ready tells whether the process is to be preferred to one that is merely
 	// available. Nil means always. It must not block.
 	Ready func() bool
+	// Remote: it is on another host, and gets no new client while one of this host is as
+	// good.
+	Remote bool
 }
 
 // Spread hands requests to the replicas of a tier. All requests of one client
 // connection go to one replica, so that a client never reads the past after the
-// present; the replica with the fewest clients gets the next. A client is moved
+// present; the replica that the fewest are asking gets the next, of this host if one is as
+// good as any. A client is moved
 // only when its replica is not ready and another one is. It is safe for
 // concurrent use.
 type Spread struct {
@@ -43,12 +51,14 @@ type Spread struct {
 	replicas []*replica
 	clients  map[string]*client // by address; empty while there is one replica
 	swept    time.Time
+	counted  time.Time
 }
 
 type replica struct {
 	Replica
 	*Forwarder
-	clients int
+	// load is how many clients ask for something, or did not long before Spread.counted, and those that came since.
+	load int
 }
 
 // usable tells how good it is to send a request to the replica.
@@ -69,7 +79,7 @@ type client struct {
 	seen     time.Time
 }
 
-// NewSpread makes a Spread without replicas. Address and Available of c are left
+// NewSpread makes a Spread without replicas. Address, Socket and Available of c are left
 // out: each replica has its own.
 func NewSpread(c ForwarderConfig) *Spread {
 	return &Spread{config: c, clients: map[string]*client{}, swept: time.Now()}
@@ -93,7 +103,7 @@ func (s *Spread) set(all []Replica) []*replica {
 	defer s.mu.Unlock()
 	var next []*replica
 	for _, one := range all {
-		i := slices.IndexFunc(s.replicas, func(r *replica) bool { return r.Name == one.Name && r.Address == one.Address })
+		i := slices.IndexFunc(s.replicas, func(r *replica) bool { return r.Name == one.Name && r.Address == one.Address && r.Socket == one.Socket })
 		if i >= 0 {
 			next = append(next, s.replicas[i])
 			s.replicas = slices.Delete(s.replicas, i, i+1)
@@ -119,7 +129,7 @@ func (s *Spread) set(all []Replica) []*replica {
 
 func (s *Spread) make(one Replica) *replica {
 	config := s.config
-	config.Address, config.Available = one.Address, one.Available
+	config.Address, config.Socket, config.Available = one.Address, one.Socket, one.Available
 	r := &replica{Replica: one}
 	r.Forwarder = NewForwarder(config)
 	r.Forwarder.another = func() *Forwarder { return s.instead(r) }
@@ -135,6 +145,15 @@ func (s *Spread) Lost(name string) {
 		if r.Name == name {
 			r.DelegateLost()
 		}
+	}
+}
+
+// Refresh is that of all Forwarders.
+func (s *Spread) Refresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.replicas {
+		r.Refresh()
 	}
 }
 
@@ -195,15 +214,16 @@ func (s *Spread) choose(address string) (f *Forwarder, done func()) {
 	c := s.clients[address]
 	if c == nil {
 		s.sweep(now)
+		s.count(now)
 		c = &client{}
 		s.clients[address] = c
 	}
 	if best := s.best(c.replica); best != c.replica {
 		if c.replica != nil {
-			c.replica.clients--
+			c.replica.load--
 		}
 		c.replica = best
-		best.clients++
+		best.load++
 	}
 	c.inFlight++
 	c.seen = now
@@ -219,13 +239,14 @@ func (s *Spread) leave(c *client) {
 }
 
 // best returns the most usable replica, the client's own if it is as good as any,
-// else the one with the fewest clients. The caller holds the lock.
+// else the one with the least load. The caller holds the lock.
 func (s *Spread) best(own *replica) *replica {
 	return slices.MaxFunc(s.replicas, func(a, b *replica) int {
 		return cmp.Or(
 			cmp.Compare(a.usable(), b.usable()),
 			cmp.Compare(btoi(a == own), btoi(b == own)),
-			cmp.Compare(b.clients, a.clients),
+			cmp.Compare(btoi(b.Remote), btoi(a.Remote)),
+			cmp.Compare(b.load, a.load),
 		)
 	})
 }
@@ -246,8 +267,23 @@ func (s *Spread) sweep(now time.Time) {
 	s.swept = now
 	for address, c := range s.clients {
 		if c.inFlight == 0 && now.Sub(c.seen) > clientMemory {
-			c.replica.clients--
 			delete(s.clients, address)
+		}
+	}
+}
+
+// count finds out the load of the replicas, at most once a second. The caller holds the lock.
+func (s *Spread) count(now time.Time) {
+	if now.Sub(s.counted) < time.Second {
+		return
+	}
+	s.counted = now
+	for _, r := range s.replicas {
+		r.load = 0
+	}
+	for _, c := range s.clients {
+		if c.inFlight > 0 || now.Sub(c.seen) <= clientQuiet {
+			c.replica.load++
 		}
 	}
 }
@@ -262,6 +298,6 @@ func (s *Spread) instead(r *replica) *Forwarder {
 		return nil
 	}
 	return slices.MaxFunc(others, func(a, b *replica) int {
-		return cmp.Or(cmp.Compare(a.usable(), b.usable()), cmp.Compare(b.clients, a.clients))
+		return cmp.Or(cmp.Compare(a.usable(), b.usable()), cmp.Compare(btoi(b.Remote), btoi(a.Remote)), cmp.Compare(b.load, a.load))
 	}).Forwarder
 }

@@ -192,12 +192,38 @@ func TestQuietClientsAreForgotten(t *testing.T) {
 	for _, c := range s.spread.clients {
 		c.seen = time.Now().Add(-2 * clientMemory)
 	}
-	s.spread.swept = time.Now().Add(-2 * clientMemory)
+	s.spread.swept, s.spread.counted = time.Now().Add(-2*clientMemory), time.Time{}
 	s.ask("new", http.MethodGet)
 	if s.spread.clients["quiet"] != nil || s.spread.clients["busy"] == nil || s.spread.clients["new"] == nil {
 		t.Error(s.spread.clients)
 	}
-	if n := s.spread.replicas[0].clients + s.spread.replicas[1].clients; n != 2 {
+	if n := s.spread.replicas[0].load + s.spread.replicas[1].load; n != 2 {
 		t.Errorf("%d clients are counted", n)
+	}
+}
+
+// A process that is added gets its part of those who come, and not all of them until it has had as many as the others
+// had in the last minutes.
+func TestWhoHasGoneIsNoLoad(t *testing.T) {
+	s := newTroupe(t, "core-0", "core-1")
+	for i := range 20 {
+		s.ask(fmt.Sprint("gone ", i), http.MethodGet)
+	}
+	for _, c := range s.spread.clients {
+		c.seen = time.Now().Add(-2 * clientQuiet)
+	}
+	d := startDelegate(t, s.ca, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "core-2") }))
+	s.add("core-2", d.address)
+	s.spread.counted = time.Time{}
+	came := map[string]int{}
+	for i := range 9 {
+		_, by := s.ask(fmt.Sprint("came ", i), http.MethodGet)
+		came[by]++
+	}
+	if came["core-0"] != 3 || came["core-1"] != 3 || came["core-2"] != 3 {
+		t.Errorf("9 clients were spread like this: %v", came)
+	}
+	if _, by := s.ask("gone 0", http.MethodGet); by != "core-0" {
+		t.Errorf("who was quiet is moved to %s", by)
 	}
 }

@@ -21,11 +21,11 @@ import (
 // have sent the next write on it by then. So the rest is read here, behind the
 // answer, while the request still is one. An answer whose end only net/http can
 // send, in chunks, must not wait for that; it says that the connection closes.
-func serveBody(h http.Handler, w http.ResponseWriter, r *http.Request) {
+func (s *Server) serveBody(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	inner, ok := w.(serverWriter)
 	if !ok {
-		h.ServeHTTP(w, r)
+		s.config.Handler.ServeHTTP(w, r)
 		return
 	}
 	// net/http looks at the Body of its own request, which must stay its own.
@@ -33,7 +33,7 @@ func serveBody(h http.Handler, w http.ResponseWriter, r *http.Request) {
 	body := &watchedBody{ReadCloser: r.Body}
 	own.Body = body
 	a := &withheld{serverWriter: inner, body: body, head: r.Method == http.MethodHead}
-	h.ServeHTTP(a, &own)
+	s.config.Handler.ServeHTTP(a, &own)
 	if a.hijacked || body.read.Load() {
 		return
 	}

@@ -96,7 +96,7 @@ func tunnel(client net.Conn, fromClient *bufio.Reader, c *conn, linger time.Dura
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if pass(c.tls, fromClient, client) != nil || c.closeWrite() != nil {
+		if pass(c.stream, fromClient, client) != nil || c.closeWrite() != nil {
 			c.abort()
 		}
 	}()

@@ -89,7 +89,7 @@ func TestUpgradeHalfCloseByTheClient(t *testing.T) {
 func TestUpgradeHalfCloseByTheDelegate(t *testing.T) {
 	heard := make(chan string, 1)
 	f := startChain(t, switching(t, func(c net.Conn, r *bufio.Reader) {
-		c.(*tls.Conn).CloseWrite()
+		closeWrite(c)
 		b, _ := io.ReadAll(r)
 		heard <- string(b)
 	}))

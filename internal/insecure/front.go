@@ -18,9 +18,8 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/klog/v2"
-
 	"triptych.dev/triptych/internal/hop"
+	"triptych.dev/triptych/internal/refusal"
 	"triptych.dev/triptych/internal/tier"
 )
 
@@ -68,7 +67,7 @@ func New(c Config) *Front {
 		Handler:           http.HandlerFunc(f.serve),
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          log.New(logWriter{}, "", 0),
+		ErrorLog:          log.New(refusal.New("insecure port"), "", 0),
 		// "OPTIONS *" would be answered without a look at its Host.
 		DisableGeneralOptionsHandler: true,
 		Protocols:                    new(http.Protocols),
@@ -95,6 +94,9 @@ func (f *Front) SetHeads(all []hop.Replica) { f.head.Set(all) }
 // HeadLost says that the process of a replica of the head is gone. Its Available must
 // have begun to say so before.
 func (f *Front) HeadLost(replica string) { f.head.Lost(replica) }
+
+// Refresh has new requests go to the head on new connections.
+func (f *Front) Refresh() { f.head.Refresh() }
 
 // End closes the port and ends watches, as the head ends those of its own
 // clients. It does not wait: other requests go on until they are answered, or
@@ -123,12 +125,4 @@ func unlessClosed(err error) error {
 		return nil
 	}
 	return err
-}
-
-// logWriter takes net/http's complaints about connections.
-type logWriter struct{}
-
-func (logWriter) Write(p []byte) (int, error) {
-	klog.V(1).Info("insecure port: ", string(p))
-	return len(p), nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,28 @@ func TestATokenIsWorthOneBundle(t *testing.T) {
 	}
 	if _, err := Accept(t.Context(), token); err == nil {
 		t.Error("it was worth another one")
+	}
+}
+
+func TestATokenIsSpentWhileItsBundleIsMade(t *testing.T) {
+	making, proceed := make(chan struct{}), make(chan struct{})
+	var asked atomic.Int32
+	token, _ := invite(t, time.Minute, func() (*Bundle, error) {
+		if asked.Add(1) == 1 {
+			close(making)
+			<-proceed
+		}
+		return secret()
+	})
+	first := make(chan error)
+	go func() { _, err := Accept(t.Context(), token); first <- err }()
+	<-making
+	if _, err := Accept(t.Context(), token); err == nil {
+		t.Error("it was worth another one")
+	}
+	close(proceed)
+	if err := <-first; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
@@ -144,11 +145,16 @@ func (e *ensurer) newAdmin(ca *authority) (*api.AuthInfo, error) {
 		return nil, fmt.Errorf("there is no %s to sign the administrator's certificate with: put that key there, "+
 			"or write the kubeconfig yourself, its user %q with a certificate (%s)", ca.files.Key, entry, adminSpec)
 	}
+	return e.newUser(ca, adminSpec, leafLifetime)
+}
+
+// newUser makes a key and a certificate of a client.
+func (e *ensurer) newUser(ca *authority, spec leafSpec, lifetime time.Duration) (*api.AuthInfo, error) {
 	key, err := newKey()
 	if err != nil {
 		return nil, err
 	}
-	cert, err := ca.sign(adminSpec, key.Public(), e.time)
+	cert, err := ca.sign(spec, key.Public(), e.time.Add(-backdate), e.time.Add(lifetime))
 	if err != nil {
 		return nil, err
 	}

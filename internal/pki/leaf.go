@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -52,11 +53,12 @@ func (e *ensurer) createLeaf(ca *authority, spec leafSpec, files wiring.KeyPair,
 }
 
 func (e *ensurer) issue(ca *authority, spec leafSpec, path string, key crypto.Signer) error {
-	cert, err := ca.sign(spec, key.Public(), e.time)
+	lifetime, early := e.lifetimeOf(spec)
+	cert, err := ca.sign(spec, key.Public(), e.time.Add(-early), e.time.Add(lifetime))
 	if err != nil {
 		return err
 	}
-	e.expires(cert)
+	e.expires(ca, spec, cert)
 	return writeCert(path, cert)
 }
 
@@ -71,13 +73,29 @@ func (e *ensurer) checkLeaf(ca *authority, spec leafSpec, files wiring.KeyPair) 
 	reason := e.unfit(ca, spec, chain)
 	switch {
 	case reason == "":
-		e.expires(chain[0])
+		e.expires(ca, spec, chain[0])
 		return nil
 	case ca.key == nil:
 		return e.toleratedUnfit(ca, spec, files, chain, reason)
 	default:
 		return e.renew(ca, spec, files, key, chain, reason)
 	}
+}
+
+// lifetimeOf is how long a leaf is to be good for, and how long before its making it begins.
+func (e *ensurer) lifetimeOf(spec leafSpec) (lifetime, early time.Duration) {
+	if spec.short {
+		return e.validity(), min(backdate, e.validity()/10)
+	}
+	return leafLifetime, backdate
+}
+
+// renewAt is with how much left a leaf is renewed.
+func (e *ensurer) renewAt(spec leafSpec) time.Duration {
+	if spec.short {
+		return e.validity() / 3
+	}
+	return renewBefore
 }
 
 // unfit says why the leaf has to be signed again, or "".
@@ -89,8 +107,14 @@ func (e *ensurer) unfit(ca *authority, spec leafSpec, chain []*x509.Certificate)
 		return "it was not signed by " + ca.files.Cert
 	case left <= 0:
 		return "it expired on " + date(leaf.NotAfter)
-	case left < renewBefore && leaf.NotAfter.Before(ca.cert.NotAfter):
+	case left < e.renewAt(spec) && leaf.NotAfter.Before(ca.cert.NotAfter):
 		return "it expires on " + date(leaf.NotAfter)
+	case spec.short && ca.key != nil && leaf.CheckSignatureFrom(ca.cert) != nil && len(chain) == 1:
+		return "another CA signs now"
+	case spec.short && ca.key != nil && lifetime(leaf) > e.validity()+backdate:
+		return "it is good for longer than " + e.validity().String()
+	case e.force != nil && e.force(spec.name):
+		return "it was asked for"
 	default:
 		return spec.mismatch(leaf)
 	}
@@ -104,7 +128,7 @@ func (e *ensurer) toleratedUnfit(ca *authority, spec leafSpec, files wiring.KeyP
 		return fmt.Errorf("%s cannot be used: %s, and there is no %s to renew it with: "+
 			"have it signed again: %s", files.Cert, reason, ca.files.Key, spec)
 	}
-	e.expires(chain[0])
+	e.expires(ca, spec, chain[0])
 	e.report.warn("%s should be signed again by its CA: %s", files.Cert, reason)
 	return nil
 }
@@ -112,14 +136,47 @@ func (e *ensurer) toleratedUnfit(ca *authority, spec leafSpec, files wiring.KeyP
 // renew signs again. What another CA signed may be the user's own work, so it
 // is kept beside.
 func (e *ensurer) renew(ca *authority, spec leafSpec, files wiring.KeyPair, key crypto.Signer, chain []*x509.Certificate, reason string) error {
-	if !ca.signed(chain) {
+	if !ca.signed(chain) && !spec.short {
 		if err := keep(files.Cert); err != nil {
 			return err
 		}
 		reason += "; the old one is kept as " + files.Cert + keptSuffix
 	}
 	e.report.Renewed = append(e.report.Renewed, Renewal{files.Cert, reason})
+	if spec.name == apiserverName && ca.signed(chain) {
+		spec.names = spec.names.with(chain[0])
+	}
+	if !spec.freshKey {
+		return e.issue(ca, spec, files.Cert, key)
+	}
+	// A key without a certificate is one that waits for it: see createLeaf.
+	if err := os.Remove(files.Cert); err != nil {
+		return fmt.Errorf("cannot replace %s: %w", files.Cert, err)
+	}
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	if err := writeKey(files.Key, key); err != nil {
+		return err
+	}
 	return e.issue(ca, spec, files.Cert, key)
+}
+
+// with adds the names that a certificate has: clients may know the secure port by names that only who
+// made the first one knew.
+func (n names) with(c *x509.Certificate) names {
+	for _, name := range c.DNSNames {
+		if !slices.Contains(n.dns, name) {
+			n.dns = append(n.dns, name)
+		}
+	}
+	for _, ip := range c.IPAddresses {
+		if !slices.ContainsFunc(n.ips, ip.Equal) {
+			n.ips = append(n.ips, ip)
+		}
+	}
+	return n
 }
 
 const keptSuffix = ".old"
@@ -136,9 +193,16 @@ func keep(path string) error {
 	return datadir.WriteFile(path+keptSuffix, data, certMode)
 }
 
-func (e *ensurer) expires(leaf *x509.Certificate) {
+func (e *ensurer) expires(ca *authority, spec leafSpec, leaf *x509.Certificate) {
 	if e.report.Expires.IsZero() || leaf.NotAfter.Before(e.report.Expires) {
 		e.report.Expires = leaf.NotAfter
+	}
+	due := leaf.NotAfter.Add(-e.renewAt(spec))
+	if ca.key == nil || !leaf.NotAfter.Before(ca.cert.NotAfter) {
+		return // another one would end no later
+	}
+	if e.report.Due.IsZero() || due.Before(e.report.Due) {
+		e.report.Due = due
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	frontProxyCAName     = "front-proxy-ca"
 	etcdCAName           = "etcd/ca"
 	internalCAName       = "internal/ca"
+	nextCAName           = "internal/next-ca" // while internal/ca is being replaced
 	serviceAccountName   = "sa"
 	apiserverName        = "apiserver"
 	kubeletClientName    = "apiserver-kubelet-client"

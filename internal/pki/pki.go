@@ -27,12 +27,16 @@ const (
 	// caLifetime and leafLifetime are kubeadm's.
 	caLifetime   = 10 * 365 * day
 	leafLifetime = 365 * day
-	// renewBefore: a leaf with less left is renewed at the next start.
+	// renewBefore: a leaf with less left is renewed, at the start or while the supervisor runs.
 	renewBefore = 30 * day
 	// warnCABefore leaves time to replace a CA, which has to be distributed.
 	warnCABefore = 180 * day
 	// backdate is kubeadm's: clocks of nodes may be a little behind.
 	backdate = 5 * time.Minute
+
+	// DefaultValidity is how long what processes show to one another is good for, MinValidity the least that leaves
+	// time to replace it. It is replaced when a third of it is left.
+	DefaultValidity, MinValidity = 24 * time.Hour, 30 * time.Second
 )
 
 // Options tells Ensure what is wanted, and what the user brings.
@@ -58,6 +62,18 @@ type Options struct {
 	CAs   []GivenCAs
 	// EmbeddedEtcd asks for etcd's CA, server and client certificates.
 	EmbeddedEtcd bool
+	// Validity is how long the leaves that processes show to one another and to that etcd are good for; 0 is
+	// DefaultValidity.
+	Validity time.Duration
+	// Elsewhere: other hosts trust the internal CA too, so that its rotation is not ended by one alone.
+	Elsewhere bool
+}
+
+func (o Options) validity() time.Duration {
+	if o.Validity == 0 {
+		return DefaultValidity
+	}
+	return o.Validity
 }
 
 func (o Options) now() time.Time {
@@ -76,9 +92,9 @@ type Report struct {
 	// Warnings are whole sentences for the user: what runs out, what will not
 	// work, and what to do.
 	Warnings []string
-	// Expires is when the first of the leaves runs out. They are renewed at
-	// start, so the supervisor has to be started again before.
-	Expires time.Time
+	// Expires is when the first of the leaves runs out. Due is when the first of those that are ours is to be
+	// replaced, zero if none is.
+	Expires, Due time.Time
 }
 
 // Renewal is a certificate that was signed again, and why.
@@ -120,6 +136,8 @@ type ensurer struct {
 	paths  Paths
 	time   time.Time
 	report *Report
+	// force tells which leaves are renewed though there is no need; nil is none.
+	force func(name string) bool
 }
 
 func (e *ensurer) ensure() error {
@@ -129,6 +147,16 @@ func (e *ensurer) ensure() error {
 	if err := e.ensureServiceAccount(); err != nil {
 		return err
 	}
+	if err := e.continueRotation(); err != nil {
+		return err
+	}
+	if err := e.ensureAll(); err != nil {
+		return err
+	}
+	return e.checkClientCATrustsUs()
+}
+
+func (e *ensurer) ensureAll() error {
 	leaves, err := e.leaves()
 	if err != nil {
 		return err
@@ -144,7 +172,7 @@ func (e *ensurer) ensure() error {
 			}
 		}
 	}
-	return e.checkClientCATrustsUs()
+	return nil
 }
 
 func exists(path string) (bool, error) {

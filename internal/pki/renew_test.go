@@ -12,8 +12,10 @@ func TestLeavesAreRenewedInTime(t *testing.T) {
 	f.ensure()
 	key := f.bytes(f.APIServer().Key)
 	f.now = birth.Add(335 * day) // 30 days left, to the second
-	if r := f.ensure(); len(r.Renewed) != 0 {
-		t.Fatalf("renewed with 30 days left: %v", r.Renewed)
+	for _, r := range f.ensure().Renewed {
+		if base := filepath.Dir(r.File); base == f.Options.Dir.PKI() {
+			t.Fatalf("renewed with 30 days left: %v", r)
+		}
 	}
 	f.now = f.now.Add(day)
 	r := f.ensure()
@@ -50,6 +52,21 @@ func TestANewHostIsAReasonToRenew(t *testing.T) {
 	f.Hosts = nil // to lose a host is not
 	if r := f.ensure(); len(r.Renewed) != 0 {
 		t.Errorf("renewed %v", r.Renewed)
+	}
+}
+
+// A certificate of before, kubeadm's say, has names that clients use and nobody here knows.
+func TestARenewalKeepsTheNamesOfTheSecurePort(t *testing.T) {
+	f := newFixture(t)
+	f.Hosts = []string{"lb.example.com", "10.9.8.7"}
+	f.ensure()
+	f.Hosts = []string{"new.example.com"}
+	f.ensure()
+	c := f.cert(f.APIServer().Cert)
+	for _, name := range []string{"lb.example.com", "10.9.8.7", "new.example.com"} {
+		if err := c.VerifyHostname(name); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -29,8 +29,7 @@ func selfSign(commonName string, key crypto.Signer, now time.Time) (*x509.Certif
 
 // sign makes the certificate of a leaf. It never outlives its CA nor begins
 // before it, which strict verifiers refuse.
-func (ca *authority) sign(l leafSpec, key crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
-	notBefore, notAfter := now.Add(-backdate), now.Add(leafLifetime)
+func (ca *authority) sign(l leafSpec, key crypto.PublicKey, notBefore, notAfter time.Time) (*x509.Certificate, error) {
 	if notBefore.Before(ca.cert.NotBefore) {
 		notBefore = ca.cert.NotBefore
 	}

@@ -36,6 +36,11 @@ type leafSpec struct {
 	subject pkix.Name
 	names   names
 	usage   x509.ExtKeyUsage
+	// short: it is good for Options.Validity, and replaced while the supervisor runs.
+	short bool
+	// freshKey: it gets another key each time. Who reads key and certificate at each handshake, as etcd and its clients do,
+	// would find two that do not go together in between.
+	freshKey bool
 }
 
 // names are subject alternative names.
@@ -97,6 +102,9 @@ func etcdLeaves() []leafSpec {
 	for _, name := range holders() {
 		leaves = append(leaves, client(etcdClientOf(name), string(name)))
 	}
+	for i := range leaves {
+		leaves[i].short = leaves[i].name != etcdClientName // which is for people
+	}
 	return leaves
 }
 
@@ -111,6 +119,9 @@ func internalLeaves() []leafSpec {
 			server := identity.ServerName(name)
 			leaves = append(leaves, serving(internalServing(name), server, names{dns: []string{server}}))
 		}
+	}
+	for i := range leaves {
+		leaves[i].short, leaves[i].freshKey = true, true
 	}
 	return leaves
 }

@@ -4,10 +4,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+
+	"triptych.dev/triptych/internal/credentials"
+	"triptych.dev/triptych/internal/wiring"
 )
 
 // ClientTLS is for calls to a server whose certificate caFile signed for
-// serverName, as the holder of certFile and keyFile.
+// serverName, as the holder of certFile and keyFile. It stays what the files hold now; see Credentials.
 func ClientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
 	bundle, err := readCerts(caFile)
 	if err != nil {
@@ -27,4 +30,9 @@ func ClientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error
 		Certificates: []tls.Certificate{cert},
 		ServerName:   serverName,
 	}, nil
+}
+
+// Credentials are those of the holder of a key pair, who believes the CA in a file; they can be loaded again.
+func Credentials(caFile string, pair wiring.KeyPair) (*credentials.Credentials, error) {
+	return credentials.Load(credentials.Files{CA: caFile, Cert: pair.Cert, Key: pair.Key})
 }

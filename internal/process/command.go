@@ -20,5 +20,7 @@ func NewCommand(name tier.Name, short string, addFlags func(*pflag.FlagSet), run
 	}
 	addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&wiring, "wiring", "", "File that tells this process its listeners, its certificates and where the other tiers are.")
+	cmd.CompletionOptions.DisableDefaultCmd = true // for people, and nobody types this
+	cmd.AddCommand(newVersionCommand(name))
 	return cmd
 }

@@ -2,12 +2,18 @@ package process
 
 import (
 	"context"
-	"fmt"
 	"net"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
 
 	"triptych.dev/triptych/internal/handshake"
+	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/tier"
 	"triptych.dev/triptych/internal/wiring"
 )
@@ -20,6 +26,10 @@ type neighbours struct {
 	followed []follower
 	onLeave  func(context.Context) error // nil where nobody has to know
 	onReady  func()                      // called once; nil where nobody has to know
+
+	onRenewed []func(patience time.Duration) error
+	// stale: the certificates have changed, and not all go by that.
+	stale bool
 }
 
 type follower struct {
@@ -35,11 +45,7 @@ func (p *Process) Watch(name tier.Name) (*handshake.Replicas, error) {
 	if known := p.watched[name]; known != nil {
 		return known, nil
 	}
-	cfg, err := clientTLS(p.Wiring.PKI.CA, p.Wiring.PKI.Self, name)
-	if err != nil {
-		return nil, err
-	}
-	r, err := handshake.NewReplicas(name, p.now(name), cfg, p.settings)
+	r, err := handshake.NewReplicas(name, p.now(name), p.papers.self.Client(identity.ServerName(name)), p.settings)
 	if err != nil {
 		return nil, err
 	}
@@ -59,11 +65,11 @@ func (p *Process) FollowReplicas(name tier.Name, f func([]wiring.Endpoint)) {
 	f(p.now(name))
 }
 
-// Alone tells whether there is no other replica of this process' tier.
+// Alone tells whether there is no other replica of this process' tier on this host.
 func (p *Process) Alone() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.now(p.Wiring.Tier)) < 2
+	return len(wiring.Siblings(p.now(p.Wiring.Tier))) < 2
 }
 
 // now is where the replicas of the tier are. The caller holds the lock.
@@ -74,13 +80,17 @@ func (p *Process) now(name tier.Name) []wiring.Endpoint {
 	return p.replicas[name]
 }
 
-// rewire reads the wiring again. What it says of replicas is in force on return;
-// everything else in it is for the next process.
+// rewire reads the wiring again, and the certificates that it names. What it says of replicas, memory and
+// snapshots is in force on return; everything else in it is for the next process.
 func (p *Process) rewire() error {
 	w, err := wiring.Load(p.path, p.Wiring.Tier)
 	if err != nil {
 		return err
 	}
+	if w.SoftMemoryLimit > 0 {
+		debug.SetMemoryLimit(w.SoftMemoryLimit)
+	}
+	tellSnapshots(w.Snapshots)
 	followed, err := p.adopt(w)
 	if err != nil {
 		return err
@@ -89,7 +99,7 @@ func (p *Process) rewire() error {
 	for _, one := range followed {
 		one.f(w.Tiers[one.tier])
 	}
-	return nil
+	return p.renew(context.Background(), w.PKI.Cut)
 }
 
 // adopt takes over where replicas are, and returns who has to know.
@@ -97,6 +107,7 @@ func (p *Process) adopt(w *wiring.Wiring) ([]follower, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replicas = w.Tiers
+	p.Handshake.SetSiblings(siblings(w.Tiers[w.Tier]))
 	for name, watched := range p.watched {
 		if err := watched.Set(w.Tiers[name]); err != nil {
 			return nil, err
@@ -129,25 +140,37 @@ func (p *Process) firstReady() {
 	}
 }
 
-func (p *Process) leave(ctx context.Context) error {
+// hostsPatience is how long a process that is about to stop waits for other hosts to
+// know: they wait for who takes its place, and change their wiring as this one does.
+const hostsPatience = 15 * time.Second
+
+func (p *Process) leave(ctx context.Context, hostsOnly bool) error {
 	p.mu.Lock()
 	f := p.onLeave
 	p.mu.Unlock()
-	if f == nil {
+	bounded, cancel := context.WithTimeout(ctx, hostsPatience)
+	defer cancel()
+	if err := p.Handshake.LeaveHosts(bounded); err != nil {
+		klog.InfoS("Another host does not say that it has left", "err", err)
+	}
+	if f == nil || hostsOnly {
 		return nil
 	}
 	return f(ctx)
 }
 
-// dialer returns how connections are made to the tier: each to the replica that is
-// of most use by then. One that is away has its listener open, and is waited for.
-func dialer(replicas *handshake.Replicas) func(ctx context.Context, network, address string) (net.Conn, error) {
-	d := &net.Dialer{}
-	return func(ctx context.Context, _, _ string) (net.Conn, error) {
-		at, ok := replicas.Choose()
-		if !ok {
-			return nil, fmt.Errorf("cannot connect: %w", replicas.Available())
-		}
-		return d.DialContext(ctx, "tcp", at.Hop)
+// siblings are what other hosts are told of replicas.
+func siblings(replicas []wiring.Endpoint) []*handshakev1.Sibling {
+	var all []*handshakev1.Sibling
+	for _, at := range wiring.Siblings(replicas) {
+		all = append(all, &handshakev1.Sibling{Replica: at.Replica, HopPort: portOf(at.Hop), HandshakePort: portOf(at.Handshake)})
 	}
+	return all
+}
+
+// portOf is 0 for what is no host:port.
+func portOf(address string) uint32 {
+	_, port, _ := net.SplitHostPort(address)
+	n, _ := strconv.ParseUint(port, 10, 16)
+	return uint32(n)
 }

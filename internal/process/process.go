@@ -40,8 +40,7 @@ type Process struct {
 
 	path     string // of the wiring
 	listener net.Listener
-	// ca is the internal CA's bundle.
-	ca       []byte
+	papers   papers
 	settings map[string]string
 	born     time.Time
 	wasReady atomic.Bool
@@ -52,8 +51,9 @@ type Process struct {
 
 // Start loads the wiring at path and makes the handshake's server, which Listen
 // has serve. flags are the tier's own, parsed. The context ends when the process
-// is told to stop. Errors are configuration errors.
-func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, *Process, error) {
+// is told to stop. emulated is the minor of Kubernetes whose API it serves. Errors are
+// configuration errors.
+func Start(name tier.Name, path string, flags *pflag.FlagSet, emulated string) (context.Context, *Process, error) {
 	born := time.Now()
 	if path == "" {
 		return nil, nil, ConfigurationError{fmt.Errorf("--wiring must be set: a tier is started by the supervisor, or with a wiring file of yours")}
@@ -62,11 +62,18 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	if err != nil {
 		return nil, nil, ConfigurationError{err}
 	}
+	if err := enclose(path, w); err != nil {
+		return nil, nil, err
+	}
 	HoldLifeline(w.Lifeline)
 	PaceCollector()
 	settings, all, err := Settings(flags)
 	if err != nil {
 		return nil, nil, ConfigurationError{err}
+	}
+	if emulated != "" {
+		settings[handshake.Emulated] = emulated
+		all = hash(joined(settings))
 	}
 	p := &Process{Wiring: w, Flags: flags, path: path, settings: settings, born: born}
 	if err := p.newHandshake(all); err != nil {
@@ -81,18 +88,24 @@ func Start(name tier.Name, path string, flags *pflag.FlagSet) (context.Context, 
 	return ctx, p, nil
 }
 
-func (p *Process) newHandshake(settingsHash string) error {
-	cfg, err := serverTLS(p.Wiring.PKI)
+// Caller returns a process that calls others by what w says and is called by nobody: it has no handshake.
+func Caller(w *wiring.Wiring) (*Process, error) {
+	papers, err := loadPapers(w.PKI)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if p.ca, err = readCA(p.Wiring.PKI.CA); err != nil {
+	return &Process{Wiring: w, papers: papers}, nil
+}
+
+func (p *Process) newHandshake(settingsHash string) error {
+	var err error
+	if p.papers, err = loadPapers(p.Wiring.PKI); err != nil {
 		return err
 	}
 	if p.listener, err = p.Wiring.Listen.Handshake.Open(); err != nil {
 		return err
 	}
-	p.Handshake = handshake.NewServer(cfg, &handshakev1.DescribeResponse{
+	p.Handshake = handshake.NewServer(p.papers.serving.Server(), &handshakev1.DescribeResponse{
 		Protocol:       handshake.Protocol,
 		OldestProtocol: handshake.OldestProtocol,
 		Tier:           string(p.Wiring.Tier),
@@ -102,9 +115,20 @@ func (p *Process) newHandshake(settingsHash string) error {
 		SettingsHash:   settingsHash,
 		Settings:       p.settings,
 		Pid:            int64(os.Getpid()),
+		PublicAddress:  publicAddress(p.Wiring),
 	})
+	p.Handshake.SetSiblings(siblings(p.Wiring.Tiers[p.Wiring.Tier]))
 	p.Handshake.RegisterRewiring(p.rewire, p.leave)
+	tellSnapshots(p.Wiring.Snapshots)
 	return nil
+}
+
+// publicAddress is where clients find a head.
+func publicAddress(w *wiring.Wiring) string {
+	if w.IsHead() {
+		return w.PublicAddress
+	}
+	return ""
 }
 
 // Listen begins to answer the handshake. Services are registered before.

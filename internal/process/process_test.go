@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -80,7 +81,7 @@ func TestWhatIsWrongAtTheStartIsAConfigurationErrorWithTheRemedy(t *testing.T) {
 		"a shared file's absence": {changed(func(*wiring.Wiring) {}), auditing, "--audit-policy-file"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, p, err := Start(tier.Core, c.path, c.flags)
+			_, p, err := Start(tier.Core, c.path, c.flags, "")
 			if p != nil || !errors.As(err, &ConfigurationError{}) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want a configuration error with %q", err, c.says)
 			}
@@ -102,7 +103,7 @@ func TestAProcessTellsWhoItIsAndThatItDrainsWhenToldToStop(t *testing.T) {
 	w, address := newWiring(t, tier.Core)
 	fs := pflag.NewFlagSet("tier", pflag.ContinueOnError)
 	fs.String("feature-gates", "A=true", "")
-	ctx, p, err := Start(tier.Core, write(t, w), fs)
+	ctx, p, err := Start(tier.Core, write(t, w), fs, "1.37")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func TestAProcessTellsWhoItIsAndThatItDrainsWhenToldToStop(t *testing.T) {
 		d.GetProtocol() != handshake.Protocol || d.GetIncarnation() == "" || d.GetVersion() == "" {
 		t.Errorf("%s describes itself as %v", address, d)
 	}
-	if d.GetSettingsHash() != all || d.GetSettings()["feature-gates"] != byFlag["feature-gates"] {
+	if d.GetSettings()[handshake.Emulated] != "1.37" || d.GetSettingsHash() == all || d.GetSettings()["feature-gates"] != byFlag["feature-gates"] {
 		t.Errorf("the settings are %v, %v", d.GetSettingsHash(), d.GetSettings())
 	}
 	if state.Reached[tier.Draining] || ctx.Err() != nil {
@@ -194,7 +195,11 @@ func TestPatienceRunsFromTheStartOfTheProcess(t *testing.T) {
 func TestCallsGoToTheRightTierWithTheRightCertificate(t *testing.T) {
 	w, _ := newWiring(t, tier.Core)
 	w.Tiers[tier.Aggregator] = []wiring.Endpoint{{Replica: "aggregator-0", Hop: "127.0.0.1:4711", Handshake: "127.0.0.1:4712"}}
-	p := &Process{Wiring: &w, ca: []byte("bundle")}
+	p := &Process{Wiring: &w}
+	var err error
+	if p.papers, err = loadPapers(w.PKI); err != nil {
+		t.Fatal(err)
+	}
 
 	c, err := p.ClientConfig(tier.Aggregator)
 	if err != nil {
@@ -205,7 +210,7 @@ func TestCallsGoToTheRightTierWithTheRightCertificate(t *testing.T) {
 	end()
 	defer head.Run(over) // closes what the configuration is watched by
 	if c.Host != "https://127.0.0.1:4711" || c.ServerName != identity.ServerName(tier.Aggregator) ||
-		c.CertFile != w.PKI.Self.Cert || string(c.CAData) != "bundle" || c.QPS >= 0 {
+		!bytes.Equal(c.CAData, p.papers.self.Now().Bundle) || c.QPS >= 0 {
 		t.Errorf("the client is configured as %+v", c)
 	}
 	// What clients of webhooks add to the data must not hide our CA.
@@ -216,11 +221,15 @@ func TestCallsGoToTheRightTierWithTheRightCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer, err := identity.PeerOf(cfg.Certificates[0].Leaf)
+	shown, err := cfg.GetClientCertificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer, err := identity.PeerOf(shown.Leaf)
 	if err != nil || peer != (identity.Peer{Name: tier.Core, Role: identity.Delegation}) {
 		t.Errorf("delegates as %v, %v", peer, err)
 	}
-	if cfg.ServerName != identity.ServerName(tier.Extensions) || cfg.InsecureSkipVerify {
+	if cfg.ServerName != identity.ServerName(tier.Extensions) || cfg.VerifyConnection == nil {
 		t.Errorf("takes %q for extensions", cfg.ServerName)
 	}
 }

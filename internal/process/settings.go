@@ -14,7 +14,7 @@ import (
 // sharedFlags must have the same value in every tier: tiers that disagree on
 // one of them would store, decode or audit the same object differently.
 var sharedFlags = []string{
-	"emulated-version", "emulation-forward-compatible", "enable-priority-and-fairness",
+	"emulation-forward-compatible", "enable-priority-and-fairness",
 	"etcd-prefix", "feature-gates", "min-compatibility-version",
 	"request-timeout", "runtime-config", "runtime-config-emulation-forward-compatible",
 	"ssh-user", "storage-backend",

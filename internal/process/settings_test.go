@@ -50,7 +50,7 @@ func wantOnly(t *testing.T, name string, before, after *pflag.FlagSet) {
 func TestEachSharedFlagShowsInTheSettings(t *testing.T) {
 	// Tiers that disagree on one of these store, decode or route differently.
 	for _, name := range []string{
-		"emulated-version", "emulation-forward-compatible", "enable-priority-and-fairness", "etcd-prefix", "feature-gates",
+		"emulation-forward-compatible", "enable-priority-and-fairness", "etcd-prefix", "feature-gates",
 		"min-compatibility-version", "request-timeout", "runtime-config", "runtime-config-emulation-forward-compatible", "storage-backend",
 	} {
 		wantOnly(t, name, flags(t), flags(t, "--"+name+"=x"))

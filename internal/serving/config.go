@@ -89,6 +89,7 @@ func Build(p *process.Process, o *Options, kind Kind) (*Base, error) {
 			return nil, err
 		}
 	}
+	o.Etcd = leaveCompaction(p.Wiring, o.Etcd)
 	if c.EgressSelector != nil {
 		o.Etcd.StorageConfig.Transport.EgressLookup = c.EgressSelector.Lookup
 	}

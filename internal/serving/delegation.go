@@ -59,11 +59,22 @@ func WithDelegation(forward http.Handler, c *genericapiserver.Config, authn auth
 // withShutdown has the process wait for the request when it stops, and a watch
 // end when the process does.
 func withShutdown(handler http.Handler, c *genericapiserver.Config) http.Handler {
-	inner := handler
-	handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler = EndingWatches(handler)
+	handler = filters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
+	if c.ShutdownWatchTerminationGracePeriod > 0 {
+		handler = filters.WithWatchTerminationDuringShutdown(handler, afterDelay(c), c.WatchRequestWaitGroup)
+	}
+	return handler
+}
+
+// EndingWatches ends a watch that the process passes on when the process stops, with the
+// cause hop.ErrEnd. Upstream ends those that it serves, and waits for the others until
+// --request-timeout. It belongs inside of WithWatchTerminationDuringShutdown.
+func EndingWatches(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		signal := request.ServerShutdownSignalFrom(r.Context())
 		if signal == nil {
-			inner.ServeHTTP(w, r)
+			handler.ServeHTTP(w, r)
 			return
 		}
 		ctx, cancel := context.WithCancelCause(r.Context())
@@ -77,13 +88,15 @@ func withShutdown(handler http.Handler, c *genericapiserver.Config) http.Handler
 			case <-done:
 			}
 		}()
-		inner.ServeHTTP(w, r.WithContext(ctx))
+		defer func() {
+			// httputil.ReverseProxy breaks the stream when its context ends: a client would
+			// take the end that it is to have for a failure.
+			if cause := recover(); cause != nil && (cause != http.ErrAbortHandler || !errors.Is(context.Cause(ctx), hop.ErrEnd)) {
+				panic(cause)
+			}
+		}()
+		handler.ServeHTTP(w, r.WithContext(ctx))
 	})
-	handler = filters.WithWaitGroup(handler, c.LongRunningFunc, c.NonLongRunningRequestWaitGroup)
-	if c.ShutdownWatchTerminationGracePeriod > 0 {
-		handler = filters.WithWatchTerminationDuringShutdown(handler, afterDelay(c), c.WatchRequestWaitGroup)
-	}
-	return handler
 }
 
 // shutdown implements request.ServerShutdownSignal.

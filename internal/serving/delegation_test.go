@@ -3,8 +3,12 @@ package serving
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"reflect"
 	"testing"
 	"time"
@@ -109,6 +113,50 @@ func TestWithoutAUserInItsContextNothingIsStamped(t *testing.T) {
 		httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("got %d", w.Code)
+	}
+}
+
+// A watch that a reverse proxy passes on ends as one that the process serves, and what
+// breaks for another reason is broken.
+func TestAProxiedWatchEndsCleanlyWhenTheProcessDoes(t *testing.T) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, `{"type":"ADDED"}`)
+		w.(http.Flusher).Flush()
+		if r.Header.Get("Break") != "" {
+			panic(http.ErrAbortHandler)
+		}
+		<-r.Context().Done()
+	}))
+	defer backend.Close()
+	target, err := url.Parse(backend.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := EndingWatches(&httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }})
+	stopping := make(shutdown)
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy.ServeHTTP(w, r.WithContext(request.WithServerShutdownSignal(r.Context(), stopping)))
+	}))
+	defer front.Close()
+	for _, header := range []string{"Break", "Last"} { // the process stops during the last
+		broken := header == "Break"
+		req, err := http.NewRequest(http.MethodGet, front.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(header, "yes")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !broken {
+			close(stopping)
+		}
+		said, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if (err != nil) != broken || string(said) != "{\"type\":\"ADDED\"}\n" {
+			t.Errorf("%s: %q, %v", header, said, err)
+		}
 	}
 }
 

@@ -10,6 +10,8 @@
 package serving
 
 import (
+	_ "time/tzdata" // time zones of CronJobs and of expressions, on hosts and in images that have none
+
 	"github.com/spf13/pflag"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"

@@ -18,16 +18,19 @@ const (
 	// nothing: they cannot be told otherwise. Nodes renew their leases every 10 s.
 	leavePatience = 10 * time.Second
 	leavePoll     = 20 * time.Millisecond
+	// publicPatience: the others may not be ready either, and then all would keep clients
+	// waiting for ever, who are to hear that nobody is.
+	publicPatience = 30 * time.Second
 	// publicKeepAlive is kube-apiserver's.
 	publicKeepAlive = 3 * time.Minute
 )
 
 // Public is the secure port, which replicas of the head share. A replica that joins
-// others takes connections once it is ready; until then they do. One that is replaced
-// leaves it to the others while it goes on serving: it takes no more connections and
-// has its clients make new ones, HTTP/2 by GOAWAY and HTTP/1.1 by Connection: close.
-// A server of net/http that stops would refuse what comes on a connection until the
-// client has heard.
+// others takes connections once it is ready, and leaves them to the others until then or
+// for publicPatience. One that is replaced leaves the port to the others while it goes on
+// serving: it takes no more connections and has its clients make new ones, HTTP/2 by
+// GOAWAY and HTTP/1.1 by Connection: close. A server of net/http that stops would refuse
+// what comes on a connection until the client has heard.
 type Public struct {
 	net.Listener
 	leaving atomic.Bool
@@ -52,6 +55,8 @@ func OpenPublic(p *process.Process) (*Public, error) {
 	p.OnLeave(public.Leave)
 	if p.Alone() {
 		public.Open() // nobody else would answer
+	} else {
+		time.AfterFunc(publicPatience, public.Open)
 	}
 	return public, nil
 }

@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"triptych.dev/triptych/internal/hop"
@@ -42,15 +47,23 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
+	var local net.Listener
+	if p.Wiring.Listen.HopSocket != "" {
+		if local, err = p.Wiring.Listen.HopSocket.Open(); err != nil {
+			return process.ConfigurationError{Err: err}
+		}
+	}
 	inner, err := hop.NewServer(hop.ServerConfig{
-		Listener: listener,
-		CAFile:   p.Wiring.PKI.CA, CertFile: p.Wiring.PKI.Serving.Cert, KeyFile: p.Wiring.PKI.Serving.Key,
+		Listener: listener, Local: local,
+		CAFile: p.Wiring.PKI.CA, CertFile: p.Wiring.PKI.Serving.Cert, KeyFile: p.Wiring.PKI.Serving.Key,
 		Admit:   peers.Admit,
 		Handler: server.Handler,
+		Watches: isWatch,
 	})
 	if err != nil {
 		return process.ConfigurationError{Err: err}
 	}
+	p.OnRenewed(inner.Reload)
 	// A process that nobody can reach must not live on as ready.
 	ctx, fail := context.WithCancelCause(ctx)
 	go func() {
@@ -68,6 +81,17 @@ func Serve(ctx context.Context, p *process.Process, server *genericapiserver.Gen
 	err = run(ctx)
 	stop(inner, p)
 	return outcome(err, context.Cause(ctx), p.WasReady())
+}
+
+var requests = &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "apis"), GrouplessAPIPrefixes: sets.NewString("api")}
+
+// isWatch tells which requests a client makes again when they end.
+func isWatch(r *http.Request) bool {
+	if r.Method != http.MethodGet || !strings.Contains(r.URL.RawQuery, "watch=") && !strings.Contains(r.URL.Path, "/watch/") {
+		return false
+	}
+	info, err := requests.NewRequestInfo(r)
+	return err == nil && info.Verb == "watch"
 }
 
 // outcome is what a process says of itself whose server ended with err when

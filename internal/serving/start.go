@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/compatibility"
 
 	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
@@ -22,5 +23,6 @@ func (o *Options) Start(name tier.Name, flags *pflag.FlagSet, wiring string, val
 	}
 	// The tiers' own calls would log the warnings meant for users.
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	return process.Start(name, wiring, flags)
+	emulated := o.ServerRun.ComponentGlobalsRegistry.EffectiveVersionFor(compatibility.DefaultKubeComponent).EmulationVersion()
+	return process.Start(name, wiring, flags, emulated.String())
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"triptych.dev/triptych/internal/handshake/handshakev1"
+	"triptych.dev/triptych/internal/supervisor/events"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -28,6 +29,7 @@ func (c *chain) do(m *member, actions []lifecycle.Action) {
 			c.tell(m, a)
 		case lifecycle.Stage:
 			c.say("%s: %s (%s)", m.name(), a.Name, a.After.Round(time.Millisecond))
+			c.record(events.Event{Process: m.name(), PID: m.machine.View().PID, Kind: events.Stage, To: a.Name, Seconds: a.After.Seconds()})
 		}
 	}
 }
@@ -74,6 +76,9 @@ func (c *chain) arm(m *member, after time.Duration) {
 
 // tell prints a change of state. Those that a stage tells are left to it.
 func (c *chain) tell(m *member, a lifecycle.Changed) {
+	c.record(events.Event{
+		Process: m.name(), PID: m.machine.View().PID, Kind: events.State, From: string(a.From), To: string(a.To), Reason: a.Why,
+	})
 	switch a.To {
 	case lifecycle.Ready:
 		if a.From == lifecycle.Unready {
@@ -91,6 +96,8 @@ func (c *chain) tell(m *member, a lifecycle.Changed) {
 		c.say("%s: %s", m.name(), a.Why)
 	case lifecycle.Stopped:
 		c.say("%s: stopped", m.name())
+	case lifecycle.Held:
+		c.say("%s: stopped by operator, until supervisor start %s", m.name(), m.row.name)
 	case lifecycle.Failed:
 		c.say("%s: failed%s", m.name(), because(a.Why))
 	}

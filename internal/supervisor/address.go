@@ -4,23 +4,30 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	netutil "k8s.io/apimachinery/pkg/util/net"
 
 	"triptych.dev/triptych/internal/supervisor/options"
+	"triptych.dev/triptych/internal/tier"
 )
 
 // noReconciler as --endpoint-reconciler-type publishes no endpoint.
 const noReconciler = "none"
 
 // advertised is the address at which clients in the cluster find the head, as
-// kube-apiserver chooses it. On a machine that has loopback alone, which
+// kube-apiserver chooses it. On a host without a head it is where its tiers are. On a machine that has loopback alone, which
 // kube-apiserver refuses, it is loopback, and then nothing is published: the API
 // still serves this machine.
-func advertised(o *options.Options) (net.IP, error) {
+func advertised(o *options.Options, here []tier.Name, head tier.Name) (net.IP, error) {
 	if given := o.Forwarded.Last("advertise-address"); given != "" {
 		return givenAddress(given, o.Forwarded.Last("endpoint-reconciler-type"))
+	}
+	for _, at := range o.TierListen { // of a host that clients do not find
+		if !slices.Contains(here, head) && !at.Addr().IsUnspecified() {
+			return at.Addr().AsSlice(), nil
+		}
 	}
 	ip, err := netutil.ResolveBindAddress(o.BindAddress)
 	if err != nil {

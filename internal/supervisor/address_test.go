@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"triptych.dev/triptych/internal/supervisor/options"
+	"triptych.dev/triptych/internal/tier"
 )
 
 func optionsOf(t *testing.T, args ...string) *options.Options {
@@ -44,7 +45,7 @@ func TestAdvertisedAddress(t *testing.T) {
 		{[]string{"--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"}, "127.0.0.1"},
 		{[]string{"--advertise-address=here"}, ""},
 	} {
-		ip, err := advertised(optionsOf(t, c.args...))
+		ip, err := advertised(optionsOf(t, c.args...), tier.Order, tier.Aggregator)
 		if (err != nil) != (c.want == "") || (err == nil && !ip.Equal(net.ParseIP(c.want))) {
 			t.Errorf("%v: %s, %v", c.args, ip, err)
 		}

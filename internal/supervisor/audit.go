@@ -59,5 +59,6 @@ func (s *setup) auditLogFD(name tier.Name) int {
 	if s.options.Forwarded.Last(auditLogPath) == "" {
 		return 0
 	}
-	return child.FirstFD + s.sockets.count(name)
+	_, behind := s.sockets.listen(name, child.FirstFD)
+	return behind
 }

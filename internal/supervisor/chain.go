@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"triptych.dev/triptych/internal/supervisor/events"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 )
 
@@ -23,6 +24,8 @@ type chain struct {
 	beforeStop func(context.Context)
 	// onPhase is called with every new phase.
 	onPhase func(lifecycle.Phase)
+	// record is told of every change of a child.
+	record func(events.Event)
 
 	events     chan func()
 	done       chan struct{}
@@ -43,7 +46,7 @@ type chain struct {
 func newChain(members []*member, say func(string, ...any)) *chain {
 	c := &chain{
 		members: members, say: say, phase: lifecycle.PhaseStarting,
-		onReady: func() {}, onStop: func() {}, beforeStop: func(context.Context) {}, onPhase: func(lifecycle.Phase) {},
+		onReady: func() {}, onStop: func() {}, beforeStop: func(context.Context) {}, onPhase: func(lifecycle.Phase) {}, record: func(events.Event) {},
 		events: make(chan func()), done: make(chan struct{}), changed: make(chan struct{}),
 	}
 	c.publish()

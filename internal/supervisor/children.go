@@ -1,13 +1,13 @@
 package supervisor
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 
 	"triptych.dev/triptych/internal/etcd"
 	"triptych.dev/triptych/internal/identity"
-	"triptych.dev/triptych/internal/pki"
 	"triptych.dev/triptych/internal/supervisor/child"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/supervisor/observe"
@@ -37,7 +37,7 @@ func (s *setup) grace() Grace {
 // members makes the children of the table.
 func (s *setup) members() ([]*member, error) {
 	var members []*member
-	for _, row := range rows(s.embedded(), s.head) {
+	for _, row := range rows(s.embedded(), s.here, s.head) {
 		if row.name == Etcd {
 			m := s.member(row, Etcd)
 			var err error
@@ -66,24 +66,24 @@ func (s *setup) member(row row, name string) *member {
 func (s *setup) replica(row row, p *place) (*member, error) {
 	name := tier.Name(row.name)
 	m := s.member(row, replica(name, p.index))
-	cfg, err := s.selfTLS(name)
-	if err != nil {
-		return nil, fmt.Errorf("cannot prepare %s: %w", m.replica, err)
-	}
+	m.release = s.releases[name]
 	spec := child.Spec{
-		Path: s.programs[name], Args: s.options.Arguments(name, s.given(name, m.replica)),
+		Path: m.release.program(name), Args: s.live.Load().Arguments(name, s.given(name, m.replica)),
 		Env:   child.WithAttributes(s.environ, "triptych.tier="+row.name+",triptych.replica="+m.replica),
 		Files: s.sockets.files(name, p), Log: s.log(row.name, m.replica),
 	}
-	m.launch = s.confined(name, m.replica, spec)
-	m.observe = observe.Tier(name, p.handshake.address.String(), cfg)
+	spec, err := s.asOwn(row.name, spec)
+	if err != nil {
+		return nil, err
+	}
+	m.launch = renewed(s.apart.folders[row.name], s.confined(name, m.replica, spec))
+	m.observe = observe.Tier(name, p.handshake.address.String(), s.selfTLS(name))
 	return m, nil
 }
 
 // selfTLS is for the supervisor's own calls to a tier.
-func (s *setup) selfTLS(name tier.Name) (*tls.Config, error) {
-	mine := s.pki.Internal(identity.Supervisor)
-	return pki.ClientTLS(mine.CA, mine.Self.Cert, mine.Self.Key, identity.ServerName(name))
+func (s *setup) selfTLS(name tier.Name) *tls.Config {
+	return s.papers.self.Client(identity.ServerName(name))
 }
 
 func (s *setup) given(name tier.Name, replica string) options.Given {
@@ -91,6 +91,7 @@ func (s *setup) given(name tier.Name, replica string) options.Given {
 	if s.advertise.IsLoopback() {
 		g.Reconciler = noReconciler
 	}
+	g.Emulate = s.releases[name].emulate
 	e := s.mainEtcd(name)
 	if own := s.own.Load(); own != nil && name == tier.Extensions {
 		e = *own
@@ -109,24 +110,27 @@ func (s *setup) mainEtcd(who tier.Name) wiring.Etcd {
 	return wiring.Etcd{Servers: o.EtcdServers, CAFile: o.EtcdCAFile, CertFile: o.EtcdCertFile, KeyFile: o.EtcdKeyFile}
 }
 
-// etcdTLS is for calls to the embedded etcd as the supervisor.
-func (s *setup) etcdTLS() (*tls.Config, error) {
-	client := s.pki.EtcdClient(identity.Supervisor)
-	return pki.ClientTLS(s.pki.EtcdCA().Cert, client.Cert, client.Key, "127.0.0.1")
+// etcdPrefix is what keys begin with.
+func (s *setup) etcdPrefix() string {
+	return cmp.Or(s.options.Forwarded.Last("etcd-prefix"), "/registry")
 }
 
+// etcdTLS is for calls to the embedded etcd as the supervisor.
+func (s *setup) etcdTLS() *tls.Config { return s.papers.etcd.Client("127.0.0.1") }
+
 func (s *setup) etcd() (launch, watcher, error) {
-	cfg, err := s.etcdTLS()
-	if err != nil {
-		return nil, nil, err
-	}
 	server := s.pki.EtcdServer()
 	o := etcd.Options{
 		DataDir: s.dir.Etcd(), ClientAddress: s.etcdAddress, Lifeline: child.LifelineFD,
 		CAFile: s.pki.EtcdCA().Cert, CertFile: server.Cert, KeyFile: server.Key,
 		QuotaBytes: s.options.EtcdQuotaBackendBytes,
 		LogLevel:   s.options.Logs().Level(),
+		Sandbox:    s.options.Sandbox,
 	}
 	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.log(Etcd, Etcd)}
-	return forked(s.forker, spec), observe.Etcd(s.etcdAddress, cfg), nil
+	spec, err := s.asOwn(Etcd, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	return renewed(s.apart.folders[Etcd], forked(s.forker, spec)), observe.Etcd(s.etcdAddress, s.etcdPrefix(), s.etcdTLS()), nil
 }

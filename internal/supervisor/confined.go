@@ -13,9 +13,10 @@ const meekTier = tier.Extensions
 
 // confined returns how processes of spec are started, each within what its tier may take.
 func (s *setup) confined(name tier.Name, replica string, spec child.Spec) launch {
-	limits := confine.Limits{Yields: name == meekTier, Memory: s.options.MemoryLimits[name]}
-	spec.Env = child.WithMemoryLimit(spec.Env, limits.Memory)
 	return func() (running, error) {
+		o, spec := s.live.Load(), spec
+		limits := confine.Limits{Yields: name == meekTier, Memory: o.MemoryLimits[name], CPU: o.CPULimits[name], Pids: o.PidsLimits.Of(name)}
+		spec.Env = child.WithMemoryLimit(spec.Env, limits.Memory)
 		box := s.host.Box(replica, limits)
 		p, err := forked(s.forker, spec, s.connections()...)()
 		if err != nil {
@@ -33,4 +34,5 @@ func (s *setup) tellLimits(r *control.Replica) {
 	}
 	now := s.host.InForce(r.Name)
 	r.CPU, r.MemoryLimitBytes, r.MemoryLimitBy = now.CPU, now.Memory, now.MemoryBy
+	r.PidsLimit, r.CPULimitMillis = now.Pids, now.CPULimit
 }

@@ -10,8 +10,6 @@ import (
 
 	"triptych.dev/triptych/internal/identity"
 	"triptych.dev/triptych/internal/insecure"
-	"triptych.dev/triptych/internal/pki"
-	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/tier"
 )
@@ -41,21 +39,16 @@ func (s *setup) listenPlain() error {
 }
 
 // front makes the front of c; nil if there is to be none.
-func (s *setup) front(c *chain) (*front, error) {
+func (s *setup) front(c *chain) *front {
 	if s.plain == nil {
-		return nil, nil
-	}
-	mine := s.pki.Internal(identity.Supervisor)
-	cfg, err := pki.ClientTLS(mine.CA, mine.Delegation.Cert, mine.Delegation.Key, identity.ServerName(s.head))
-	if err != nil {
-		return nil, process.ConfigurationError{Err: err}
+		return nil
 	}
 	f := &front{chain: c, Front: insecure.New(insecure.Config{
-		Listener: s.plain, Head: s.head, TLS: cfg,
+		Listener: s.plain, Head: s.head, TLS: s.papers.delegation.Client(identity.ServerName(s.head)),
 	})}
 	f.rewire(s)
 	c.onStop = f.End
-	return f, nil
+	return f
 }
 
 // addTo adds the front's actors. The first ends when the stop begins, which is no
@@ -72,6 +65,13 @@ func (f *front) addTo(g *run.Group) {
 func (f *front) rewire(s *setup) {
 	if f != nil {
 		f.SetHeads(s.heads(f.chain))
+	}
+}
+
+// refresh has requests go to the head as who the supervisor is now.
+func (f *front) refresh() {
+	if f != nil {
+		f.Refresh()
 	}
 }
 

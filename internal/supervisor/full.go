@@ -21,11 +21,7 @@ func (v *Supervisor) CompactEtcd(ctx context.Context) (control.Compaction, error
 	if !v.setup.embedded() {
 		return control.Compaction{}, errors.New("the supervisor runs no etcd: compact yours by its own means")
 	}
-	cfg, err := v.setup.etcdTLS()
-	if err != nil {
-		return control.Compaction{}, err
-	}
-	client, err := etcd.Dial(v.setup.etcdAddress, cfg)
+	client, err := etcd.Dial(v.setup.etcdAddress, v.setup.etcdTLS())
 	if err != nil {
 		return control.Compaction{}, err
 	}

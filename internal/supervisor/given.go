@@ -32,6 +32,8 @@ func (s *setup) pkiOptions() (pki.Options, error) {
 		Pairs:                        pairs,
 		CAs:                          givenCAs(s.options),
 		EmbeddedEtcd:                 s.embedded(),
+		Validity:                     s.options.CertValidity,
+		Elsewhere:                    s.sharesCA(),
 	}, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"triptych.dev/triptych/internal/supervisor/child"
+	"triptych.dev/triptych/internal/supervisor/copies"
 	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/supervisor/observe"
 )
@@ -28,6 +29,15 @@ type (
 
 // connect returns what a new process is to inherit on top of its spec.
 type connect func() (*os.File, error)
+
+// renewed returns how a process is started that reads files again which may have changed. What cannot be
+// renewed is as it was; follow tells.
+func renewed(folder *copies.Folder, start launch) launch {
+	return func() (running, error) {
+		_, _ = folder.Renew()
+		return start()
+	}
+}
 
 // forked returns how processes of spec are started, each with connections of its
 // own.

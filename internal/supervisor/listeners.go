@@ -22,6 +22,47 @@ type socket struct {
 	address *net.TCPAddr
 }
 
+// refuse has clients be refused, as where nobody listens, instead of waiting for a process that does not come.
+// Those who wait are broken off. Another program can take the address meanwhile.
+func (s *socket) refuse() error {
+	return s.control("refuse connections", func(fd int) error {
+		if err := unix.Shutdown(fd, unix.SHUT_RD); !errors.Is(err, unix.ENOTCONN) { // it refuses already
+			return err
+		}
+		return nil
+	})
+}
+
+// accept ends refuse.
+func (s *socket) accept() error {
+	return s.control("accept connections again", func(fd int) error {
+		at, err := unix.Getsockname(fd)
+		if err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, at); err != nil && !errors.Is(err, unix.EINVAL) { // it still is bound
+			return err
+		}
+		return unix.Listen(fd, maxBacklog)
+	})
+}
+
+func (s *socket) control(what string, f func(fd int) error) error {
+	raw, err := s.file.SyscallConn()
+	if err == nil {
+		if failed := raw.Control(func(fd uintptr) { err = f(int(fd)) }); failed != nil {
+			err = failed
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot %s at %s: %w", what, s.address, err)
+	}
+	return nil
+}
+
+// maxBacklog is more than the kernel grants.
+const maxBacklog = 1<<16 - 1
+
 // sockopts sets options of a socket before it is bound.
 type sockopts func(network, address string, c syscall.RawConn) error
 
@@ -67,7 +108,7 @@ func listenPublic(o *options.Options) (*socket, error) {
 func cannotListen(err error, address, port, bind, hint string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --%s%s", address, port, hint)
+		return takenError{fmt.Errorf("cannot listen on %s: the port is taken: stop who has it, or choose another --%s%s", address, port, hint)}
 	case errors.Is(err, syscall.EACCES):
 		return process.ConfigurationError{Err: fmt.Errorf("cannot listen on %s: only root may: choose a --%s above 1023", address, port)}
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

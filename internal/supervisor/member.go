@@ -21,6 +21,9 @@ type member struct {
 	// retiring: it stops for good and is then forgotten.
 	retiring bool
 
+	// release is what its processes are started of, whatever is upgraded meanwhile.
+	release release
+
 	machine *lifecycle.Machine
 	launch  launch
 	observe watcher

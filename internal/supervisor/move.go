@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +25,9 @@ func (v *Supervisor) MoveExtensions(ctx context.Context, to control.MoveTarget) 
 		return control.Move{}, err
 	}
 	defer release()
+	if err := v.noneHeld(tier.Extensions); err != nil {
+		return control.Move{}, err
+	}
 	ctx, cancel := v.untilStopping(ctx)
 	defer cancel()
 	m, err := v.newMover(to)
@@ -88,7 +90,7 @@ func (v *Supervisor) newMover(to control.MoveTarget) (m *mover, err error) {
 			return nil, err
 		}
 	}
-	m.keeper = custody.Keeper{Main: m.main, Prefix: cmp.Or(v.setup.options.Forwarded.Last("etcd-prefix"), "/registry")}
+	m.keeper = custody.Keeper{Main: m.main, Prefix: v.setup.etcdPrefix()}
 	if m.source == m.target {
 		return nil, errors.New("the custom resources are in the etcd of --etcd-servers already")
 	}
@@ -113,7 +115,7 @@ func (m *mover) close() {
 func (m *mover) move(ctx context.Context) (control.Move, error) {
 	v := m.v
 	if m.own != nil {
-		if err := remote("to", *m.own).Reach(ctx); err != nil {
+		if err := userEtcd("to", *m.own).Reach(ctx); err != nil {
 			return control.Move{}, err
 		}
 	}

@@ -8,21 +8,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"google.golang.org/grpc/grpclog"
 	"gopkg.in/natefinch/lumberjack.v2"
 	logsapi "k8s.io/component-base/logs/api/v1"
 	"k8s.io/component-base/logs/json"
 	"k8s.io/klog/v2"
 
-	"triptych.dev/triptych/internal/supervisor/lifecycle"
 	"triptych.dev/triptych/internal/supervisor/logline"
 	"triptych.dev/triptych/internal/supervisor/options"
 )
 
-// printer tells what happens: on standard output for whoever watches, in the
-// supervisor's log with times, and to systemd if that started us. What libraries
-// log goes to the log alone.
+// printer tells what happens: on standard output for whoever watches, and in the
+// supervisor's log with times. What libraries log goes to the log alone.
 type printer struct {
 	log *lumberjack.Logger
 	mu  sync.Mutex
@@ -83,19 +80,4 @@ func (p *printer) Close() {
 	klog.ClearLogger()
 	klog.SetOutput(io.Discard)
 	p.log.Close()
-}
-
-// notifyReady tells systemd that the service is up. Nothing happens where no
-// NOTIFY_SOCKET is set; errors are systemd's to notice.
-func (p *printer) notifyReady(status string) {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
-}
-
-func (p *printer) notifyPhase(phase lifecycle.Phase) {
-	state := "STATUS=" + string(phase)
-	if phase == lifecycle.PhaseStopping {
-		state = daemon.SdNotifyStopping + "\n" + state
-	}
-	_, _ = daemon.SdNotify(false, state)
-	p.Say("phase: %s", phase)
 }

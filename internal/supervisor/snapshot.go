@@ -25,6 +25,8 @@ type Child struct {
 	Retiring bool
 	// Description is who the process says it is, or nil before it did.
 	Description *handshakev1.DescribeResponse
+	// Release is what its processes are started of.
+	Release release
 	// Full is how large an etcd is that takes no more writes, or empty.
 	Full string
 }
@@ -35,7 +37,7 @@ func (c *chain) publish() {
 	for _, m := range c.members {
 		s.Names = append(s.Names, m.replica)
 		s.Children[m.replica] = Child{
-			View: m.machine.View(), Tier: m.row.name, Retiring: m.retiring, Description: m.description, Full: m.full,
+			View: m.machine.View(), Tier: m.row.name, Retiring: m.retiring, Description: m.description, Release: m.release, Full: m.full,
 		}
 	}
 	c.mu.Lock()

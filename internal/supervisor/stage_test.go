@@ -88,7 +88,7 @@ func (a *actor) Wait() lifecycle.Exit {
 func newStage(t *testing.T) *stage {
 	s := &stage{t: t, ended: make(chan error, 1), actors: map[string][]*actor{}, script: map[string]func(*actor){}}
 	var members []*member
-	for _, row := range rows(true, tier.Aggregator) {
+	for _, row := range rows(true, tier.Order, tier.Aggregator) {
 		members = append(members, s.member(row.name, row.name, replicaOf(row.name)))
 	}
 	s.chain = newChain(members, s.say)
@@ -98,7 +98,7 @@ func newStage(t *testing.T) *stage {
 // member makes one of the given tier whose actors are called name.
 func (s *stage) member(of, name, replica string) *member {
 	grace := Grace{Request: 60 * time.Second, Watch: 10 * time.Second}
-	all := rows(true, tier.Aggregator)
+	all := rows(true, tier.Order, tier.Aggregator)
 	row := all[slices.IndexFunc(all, func(r row) bool { return r.name == of })]
 	s.script[name] = func(a *actor) { a.sink.Reached(tier.Ready) }
 	return &member{

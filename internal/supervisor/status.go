@@ -21,8 +21,12 @@ func (v *Supervisor) Status(ctx context.Context) control.Status {
 		Phase:       string(now.Phase),
 		SecureURL:   v.setup.url,
 		InsecureURL: v.front.shownURL(now),
+		Reasons:     v.reasons(now),
 		Etcd:        control.Etcd{PID: now.Children[Etcd].PID, Embedded: v.setup.embedded()},
 	}
+	s.Isolation = control.Isolation{Users: v.setup.apart.ids != nil, Sandbox: string(v.setup.options.Sandbox), Missing: v.setup.lacks()}
+	s.Upgrade, s.Snapshots = v.upgradeStatus(), v.snapshotStatus()
+	s.Certificates = v.certificatesStatus()
 	if own := v.setup.own.Load(); own != nil {
 		s.Etcd.Extensions = own.Servers
 	}
@@ -37,11 +41,11 @@ func (v *Supervisor) Status(ctx context.Context) control.Status {
 
 // tierStatus lists the replicas of a tier, those that are about to go last.
 func (v *Supervisor) tierStatus(ctx context.Context, name tier.Name, now Snapshot) control.Tier {
-	t, stay := control.Tier{Name: string(name)}, map[string]bool{}
+	t, stay := control.Tier{Name: string(name), Scaled: v.scaledStatus(name)}, map[string]bool{}
 	for _, p := range v.setup.sockets.of(name) {
 		at := p.endpoint(name)
 		stay[at.Replica] = true
-		r := replicaStatus(now.Children[at.Replica].View)
+		r := replicaStatus(now.Children[at.Replica])
 		r.Name, r.Address = at.Replica, at.Hop
 		v.setup.tellLimits(&r)
 		if name == tier.Core {
@@ -51,17 +55,31 @@ func (v *Supervisor) tierStatus(ctx context.Context, name tier.Name, now Snapsho
 	}
 	for _, other := range now.Names {
 		if is := now.Children[other]; is.Tier == t.Name && !stay[other] {
-			r := replicaStatus(is.View)
+			r := replicaStatus(is)
 			r.Name = other
 			v.setup.tellLimits(&r)
 			t.Replicas = append(t.Replicas, r)
 		}
 	}
+	t.Replicas = append(t.Replicas, v.remoteStatus(name, now)...)
 	return t
 }
 
-func replicaStatus(v lifecycle.View) control.Replica {
-	r := control.Replica{PID: v.PID, Stage: stageOf(v), Restarts: v.Restarts, RSSBytes: rss(v.PID), LastExit: exitStatus(v.LastExit)}
+// scaledStatus tells what a tier was scaled to if the next start does not know of it.
+func (v *Supervisor) scaledStatus(name tier.Name) *control.Scaled {
+	to, ok := v.setup.scaled.Load(name)
+	configured := v.setup.live.Load().Replicas.Of(name)
+	if !ok || to == configured {
+		return nil
+	}
+	return &control.Scaled{To: to.(int), Configured: configured}
+}
+
+func replicaStatus(v Child) control.Replica {
+	r := control.Replica{
+		PID: v.PID, Stage: stageOf(v.View), Restarts: v.Restarts, RSSBytes: rss(v.PID), LastExit: exitStatus(v.LastExit),
+		Version: v.Description.GetVersion(), BinDir: v.Release.dir, Emulates: v.Release.emulate,
+	}
 	if !v.Started.IsZero() {
 		started := v.Started.UTC()
 		r.StartedAt = &started

@@ -79,7 +79,7 @@ func (c *chain) withdraw() {
 func (c *chain) plan() string {
 	var steps []string
 	for _, m := range slices.Backward(c.members) {
-		if s := m.machine.View().State; s != lifecycle.Idle && !s.Over() {
+		if s := m.machine.View().State; s != lifecycle.Idle && s != lifecycle.Held && !s.Over() {
 			steps = append(steps, fmt.Sprintf("%s within %s", m.row.name, m.machine.StopBudget()))
 		}
 	}

@@ -32,10 +32,10 @@ type row struct {
 	storage bool
 }
 
-// rows is the table of all children of a chain with the given head. They start in this order, and stop in the
-// reverse of it, each after the exit of the one before: clients are lost first,
+// rows is the table of all children of this host, where the given tiers run of a chain with the given head. They
+// start in this order, and stop in the reverse of it, each after the exit of the one before: clients are lost first,
 // storage last. embedded tells whether etcd is a child.
-func rows(embedded bool, head tier.Name) []row {
+func rows(embedded bool, here []tier.Name, head tier.Name) []row {
 	var table []row
 	after := ""
 	if embedded {
@@ -48,7 +48,7 @@ func rows(embedded bool, head tier.Name) []row {
 			storage:       true,
 		}), Etcd
 	}
-	for _, name := range tier.UpTo(head) {
+	for _, name := range here {
 		budget := Grace.inner
 		if name == head {
 			budget = Grace.head

@@ -23,13 +23,9 @@ func (s *setup) tunnels(ctx context.Context, core lifecycle.View, address string
 	if s.options.SSH().User == "" || !core.Stage.AtLeast(tier.Configured) {
 		return nil
 	}
-	cfg, err := s.selfTLS(tier.Core)
-	if err != nil {
-		return &control.Tunnels{Problem: err.Error()}
-	}
 	ctx, cancel := context.WithTimeout(ctx, tunnelsTimeout)
 	defer cancel()
-	count, err := handshake.CountTunnels(ctx, address, cfg)
+	count, err := handshake.CountTunnels(ctx, address, s.selfTLS(tier.Core))
 	switch {
 	case err != nil:
 		return &control.Tunnels{Problem: "core does not say how its tunnels stand: " + status.Convert(err).Message()}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"triptych.dev/triptych/internal/handshake"
-	"triptych.dev/triptych/internal/process"
 	"triptych.dev/triptych/internal/tier"
 )
 
@@ -18,11 +17,7 @@ const withdrawBudget = 10 * time.Second
 // head refuses the first request: with --shutdown-delay-duration all of them learn
 // of it in time. Every replica of core is asked: each would put back what another has
 // taken out.
-func (s *setup) withdrawal(c *chain) (func(context.Context), error) {
-	cfg, err := s.selfTLS(tier.Core)
-	if err != nil {
-		return nil, process.ConfigurationError{Err: err}
-	}
+func (s *setup) withdrawal(c *chain) func(context.Context) {
 	return func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, withdrawBudget)
 		defer cancel()
@@ -36,11 +31,11 @@ func (s *setup) withdrawal(c *chain) (func(context.Context), error) {
 				continue
 			}
 			all.Go(func() {
-				if err := handshake.Withdraw(ctx, p.handshake.address.String(), cfg); err != nil {
+				if err := handshake.Withdraw(ctx, p.handshake.address.String(), s.selfTLS(tier.Core)); err != nil {
 					c.post(func() { c.say("%s: cannot withdraw the endpoints of the kubernetes Service yet: %v", name, err) })
 				}
 			})
 		}
 		all.Wait()
-	}, nil
+	}
 }

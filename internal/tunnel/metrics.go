@@ -9,7 +9,7 @@ import (
 
 const namespace, subsystem = "triptych", "ssh"
 
-// docs/metrics.md says which of these answers which question.
+// docs/reference/metrics.md says which of these answers which question.
 var (
 	states = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "tunnels",

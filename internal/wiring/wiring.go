@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,13 +42,25 @@ type Wiring struct {
 	AuditLog int `json:"auditLog,omitempty"`
 	// PKI are the internal certificates of this process.
 	PKI PKI `json:"pki"`
-	// Tiers tells where the replicas of every tier up to the head are.
+	// Tiers tells where the replicas of every tier up to the head are. A tier of other
+	// hosts may have none at the moment.
 	Tiers map[tier.Name][]Endpoint `json:"tiers"`
 	// PublicAddress is the host:port of the head's secure port, which core
 	// publishes in the endpoints of the kubernetes Service.
 	PublicAddress string `json:"publicAddress"`
+	// Sandbox is what is done about what the process has no need of: enforce, log or off, which is also
+	// what nothing means. The process reads the folder of this file, and no others of ours.
+	Sandbox string `json:"sandbox,omitempty"`
+	// PublishesHeads: there is no head on this host, and core publishes the addresses of
+	// those alone that it sees elsewhere.
+	PublishesHeads bool `json:"publishesHeads,omitempty"`
+	// SoftMemoryLimit is the size in bytes at which garbage is collected more often from
+	// now on. It is read when the wiring is read again; 0 leaves it as it is.
+	SoftMemoryLimit int64 `json:"softMemoryLimit,omitempty"`
 	// MainEtcd is core's, for an extensions that has an etcd of its own.
 	MainEtcd *Etcd `json:"mainEtcd,omitempty"`
+	// Snapshots is the head's alone, to tell in its metrics, and nil without a schedule.
+	Snapshots *Snapshots `json:"snapshots,omitempty"`
 }
 
 // Etcd is how an etcd is reached.
@@ -61,11 +74,23 @@ type Etcd struct {
 	KeyFile  string `json:"keyFile,omitempty"`
 }
 
+// Snapshots is how the supervisor's schedule of snapshots stands.
+type Snapshots struct {
+	// LastSuccess is when the newest there is was taken, in seconds since 1970; 0 is never.
+	LastSuccess int64 `json:"lastSuccess"`
+	// Failures is how many attempts have failed since the supervisor was started, Failed
+	// whether the last one has.
+	Failures int  `json:"failures"`
+	Failed   bool `json:"failed"`
+}
+
 // Listen names the sockets of one process.
 type Listen struct {
 	// Hop takes delegated requests and the tiers' own calls; on the head it is
 	// the private listener. Mutual TLS by the internal CA.
 	Hop Socket `json:"hop"`
+	// HopSocket is a unix socket that takes the same, empty if there is none.
+	HopSocket Socket `json:"hopSocket,omitempty"`
 	// Handshake serves health and the handshake over gRPC. Mutual TLS.
 	Handshake Socket `json:"handshake"`
 	// Public is the secure port; the head's alone.
@@ -77,6 +102,9 @@ type Listen struct {
 type PKI struct {
 	// CA is the internal CA's bundle. It is never trusted on the public port.
 	CA string `json:"ca"`
+	// Cut: connections of peers that CA does not vouch for any more are closed at once, and not when they have had time
+	// to answer.
+	Cut bool `json:"cut,omitempty"`
 	// Serving is shown to callers on the hop and handshake listeners.
 	Serving KeyPair `json:"serving"`
 	// Self makes calls as the tier itself.
@@ -91,12 +119,17 @@ type KeyPair struct {
 	Key  string `json:"key"`
 }
 
-// Endpoint is where a replica of a tier is reached, each a host:port.
+// Endpoint is where a replica of a tier is reached: Hop and Handshake are host:port.
 type Endpoint struct {
 	// Replica is its name, as in Wiring.Replica.
 	Replica   string `json:"replica"`
 	Hop       string `json:"hop"`
 	Handshake string `json:"handshake"`
+	// HopSocket is the path of a unix socket that may be used in place of Hop, empty if
+	// there is none.
+	HopSocket string `json:"hopSocket,omitempty"`
+	// Remote: it is on another host. Where one of this host will do it is not asked.
+	Remote bool `json:"remote,omitempty"`
 }
 
 // Load reads and checks the file at path for a process of the tier want.
@@ -149,6 +182,9 @@ func (w *Wiring) validate() error {
 	}
 	for _, name := range tier.UpTo(w.Head) {
 		errs = append(errs, complete(name, w.Tiers[name]))
+		if _, named := w.Tiers[name]; !named {
+			errs = append(errs, fmt.Errorf("tiers.%s must name its replicas, or be an empty list", name))
+		}
 	}
 	if w.Own() == (Endpoint{}) {
 		errs = append(errs, fmt.Errorf("tiers.%s must name replica %s itself", w.Tier, w.Replica))
@@ -164,9 +200,6 @@ func complete(name tier.Name, replicas []Endpoint) error {
 		}
 		known[e.Replica] = true
 	}
-	if len(replicas) == 0 {
-		return fmt.Errorf("tiers.%s must name a replica", name)
-	}
 	return nil
 }
 
@@ -178,6 +211,11 @@ func (w *Wiring) Own() Endpoint {
 		}
 	}
 	return Endpoint{}
+}
+
+// Siblings returns the replicas of this process' tier on its host, itself among them.
+func Siblings(replicas []Endpoint) []Endpoint {
+	return slices.DeleteFunc(slices.Clone(replicas), func(e Endpoint) bool { return e.Remote })
 }
 
 // IsHead tells whether the process is one of the head.

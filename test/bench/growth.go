@@ -40,7 +40,7 @@ func grow(dir string, s settings) error {
 			continue
 		}
 		fmt.Printf("\n| %s | server | to get there | %s | PSS |\n|%s\n", a.name, strings.Join(a.columns, " | "), strings.Repeat("---|", len(a.columns)+4))
-		for _, start := range []func(dir string) (*server, error){startOurs, func(dir string) (*server, error) { return startStock("stock", dir) }} {
+		for _, start := range []func(dir string) (*server, error){func(dir string) (*server, error) { return startOurs(dir, s.flags) }, func(dir string) (*server, error) { return startStock("stock", dir) }} {
 			sv, err := start(fmt.Sprintf("%s/%d", dir, i))
 			if err != nil {
 				return err

@@ -2,7 +2,7 @@
 // kube-apiserver on this machine: both run, each with an etcd of its own, and take
 // turns window by window, so that what else the machine does hits both. It prints
 // Markdown, with ratios ours/stock and the marks, and writes plots as SVG. It fails
-// when the two answer differently. docs/benchmarks.md says how to read it.
+// when the two answer differently. docs/explanation/benchmarks.md says how to read it.
 package main
 
 import (
@@ -12,6 +12,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,8 +30,13 @@ type settings struct {
 	// gogc is that of the second stock server; 0 is no second one.
 	gogc   int
 	growth bool
+	flags  []string // of our supervisor
+	itself bool     // compare with ours without flags, in the place of stock
 	// record is a file for a profile of ours; empty: compare.
 	record string
+	// replicas is up to how many processes of core are measured, each held to cpu of a CPU; 0: compare.
+	replicas int
+	cpu      string
 	// budget bounds one server on one axis of growth.
 	budget time.Duration
 }
@@ -46,8 +52,13 @@ func main() {
 	flag.BoolVar(&s.growth, "growth", false, "measure how both grow with objects, watchers and CRDs instead")
 	flag.DurationVar(&s.budget, "budget", 4*time.Minute, "how long one server may take to grow with one of them; five times that with -long")
 	flag.StringVar(&s.record, "record", "", "file to write a CPU profile of our tiers under load to, instead of comparing")
+	flag.IntVar(&s.replicas, "replicas", 0, "measure with one to so many processes of core instead, each held to -cpu")
+	flag.StringVar(&s.cpu, "cpu", "100m", "how much of a CPU each of these may take")
 	only := flag.String("only", "", "regular expression of what to run: workloads, watch, exec; with -growth objects, watchers, CRDs")
+	flag.BoolVar(&s.itself, "itself", false, "compare with our supervisor without -flags instead of stock: say ours without them where it says stock")
+	flags := flag.String("flags", "", "flags of our supervisor, such as '--hop-transport=unix'")
 	flag.Parse()
+	s.flags = strings.Fields(*flags)
 	if s.long {
 		s.rounds, s.budget = 3*s.rounds, 5*s.budget
 	}
@@ -73,6 +84,9 @@ func run(s settings) error {
 	if s.record != "" {
 		return record(dir, s.record, s)
 	}
+	if s.replicas > 0 {
+		return scale(dir, s)
+	}
 	if s.growth {
 		return grow(dir, s)
 	}
@@ -91,7 +105,7 @@ func raiseDescriptors() error {
 }
 
 func bench(dir string, s settings) (err error) {
-	all, err := startAll(dir, s.gogc)
+	all, err := startAll(dir, s)
 	defer func() {
 		for _, sv := range all {
 			err = errors.Join(err, sv.close())

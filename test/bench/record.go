@@ -25,7 +25,7 @@ var recordedClients = scene{clients: 16}
 // record has our server do every workload for one window, and writes where its tiers
 // spend their time meanwhile into one file, for builds that are guided by it.
 func record(dir, file string, s settings) (err error) {
-	ours, err := startOurs(dir + "/ours")
+	ours, err := startOurs(dir+"/ours", s.flags)
 	if err != nil {
 		return err
 	}

@@ -24,38 +24,48 @@ type server struct {
 	// pids are all of its processes but etcd.
 	pids  func() ([]int, error)
 	close func() error
+	// cluster is ours; nil for stock.
+	cluster *harness.Cluster
 	// made is how many objects were created, gone how many of them were deleted again.
 	made, gone int64
 }
 
-// startAll starts ours, stock and, unless it is 0, stock with that GOGC. It returns those that it started with an error too.
-func startAll(dir string, gogc int) (all []*server, err error) {
-	ours, err := startOurs(dir + "/ours")
+// startAll starts ours, what it is compared with, stock as a rule, and, unless s.gogc is 0, stock with that GOGC. It returns those that it started with an error too.
+func startAll(dir string, s settings) (all []*server, err error) {
+	ours, err := startOurs(dir+"/ours", s.flags)
 	if err != nil {
 		return nil, err
 	}
 	all = append(all, ours)
+	if s.itself {
+		plain, err := startOurs(dir+"/plain", nil)
+		if err != nil {
+			return all, err
+		}
+		plain.name = "ours without " + strings.Join(s.flags, " ")
+		return append(all, plain), nil
+	}
 	stock, err := startStock("stock", dir+"/stock")
 	if err != nil {
 		return all, err
 	}
 	all = append(all, stock)
-	if gogc == 0 {
+	if s.gogc == 0 {
 		return all, nil
 	}
-	same, err := startStock(fmt.Sprintf("stock with GOGC=%d", gogc), dir+"/same", fmt.Sprintf("GOGC=%d", gogc))
+	same, err := startStock(fmt.Sprintf("stock with GOGC=%d", s.gogc), dir+"/same", fmt.Sprintf("GOGC=%d", s.gogc))
 	if err != nil {
 		return all, err
 	}
 	return append(all, same), nil
 }
 
-func startOurs(dir string) (*server, error) {
-	c, err := harness.Launch(harness.Options{Dir: dir})
+func startOurs(dir string, flags []string) (*server, error) {
+	c, err := harness.Launch(harness.Options{Dir: dir, Args: flags})
 	if err != nil {
 		return nil, err
 	}
-	s := &server{name: "ours", close: c.Close, pki: c.Path("pki"), pids: func() ([]int, error) {
+	s := &server{name: "ours", cluster: c, close: c.Close, pki: c.Path("pki"), pids: func() ([]int, error) {
 		status, _, err := c.Status()
 		pids := []int{c.PID()}
 		for _, pid := range status.PIDs() {
@@ -102,6 +112,11 @@ func (s *server) cpu() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return cpuOf(pids)
+}
+
+// cpuOf is what processes have used, in seconds.
+func cpuOf(pids []int) (float64, error) {
 	total := 0.0
 	for _, pid := range pids {
 		// See proc_pid_stat(5); ticks are 10 ms.

@@ -43,7 +43,7 @@ func TestNoAnswerDiffersFromStocks(t *testing.T) {
 
 // A difference is kept only in public.
 func TestKeptDifferencesAreDocumented(t *testing.T) {
-	document := string(harness.Must(os.ReadFile("../../docs/differences.md"))(t))
+	document := string(harness.Must(os.ReadFile("../../docs/reference/differences.md"))(t))
 	titles := map[string]bool{}
 	for _, sc := range scenes {
 		for _, st := range sc.steps {
@@ -56,7 +56,7 @@ func TestKeptDifferencesAreDocumented(t *testing.T) {
 	}
 	for _, e := range kept {
 		if !strings.Contains(document, e.why) {
-			t.Errorf("docs/differences.md does not say: %s", e.why)
+			t.Errorf("docs/reference/differences.md does not say: %s", e.why)
 		}
 		if !titles[e.scene+"/"+e.step] {
 			t.Errorf("there is no step %s/%s", e.scene, e.step)

@@ -3,7 +3,7 @@ package diff
 // exception is a difference that is kept.
 type exception struct {
 	scene, step string
-	// why stands in docs/differences.md, word for word.
+	// why stands in docs/reference/differences.md, word for word.
 	why string
 }
 

@@ -19,6 +19,39 @@ func PrivateBinDir(t testing.TB) *Programs {
 	return p
 }
 
+// NextBinDir returns a folder of links to the programs of a next release.
+func NextBinDir(t testing.TB) *Programs {
+	t.Helper()
+	if err := Make("next"); err != nil {
+		t.Fatal(err)
+	}
+	p := &Programs{Dir: TempDir(t)}
+	for _, name := range []string{"aggregator", "core", "extensions", "supervisor"} {
+		p.replace(t, name, func(path string) error { return os.Symlink(Bin("next/"+name), path) })
+	}
+	return p
+}
+
+// Remove takes a program away.
+func (p *Programs) Remove(t testing.TB, name string) {
+	t.Helper()
+	if err := os.Remove(filepath.Join(p.Dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Wrap puts a script in the place of a program: script, in which $real is the program.
+func (p *Programs) Wrap(t testing.TB, name, script string) {
+	t.Helper()
+	real, err := filepath.EvalSymlinks(filepath.Join(p.Dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.replace(t, name, func(path string) error {
+		return os.WriteFile(path, []byte("#!/bin/sh\nreal="+real+"\n"+script+"\n"), 0o755)
+	})
+}
+
 // Break replaces a program by one that fails at once, as a broken release does.
 func (p *Programs) Break(t testing.TB, name string) {
 	t.Helper()
@@ -31,6 +64,13 @@ func (p *Programs) Break(t testing.TB, name string) {
 func (p *Programs) Mend(t testing.TB, name string) {
 	t.Helper()
 	p.replace(t, name, func(path string) error { return os.Symlink(Bin(name), path) })
+}
+
+// Replace puts a copy of another program in the place of one.
+func (p *Programs) Replace(t testing.TB, name, by string) {
+	t.Helper()
+	content := Must(os.ReadFile(by))(t)
+	p.replace(t, name, func(path string) error { return os.WriteFile(path, content, 0o755) })
 }
 
 // replace makes the new program under another name and renames it: there is

@@ -34,6 +34,8 @@ type Options struct {
 	Args []string
 	// Env are further variables, "NAME=value".
 	Env []string
+	// On is the host it runs on; nil is this one.
+	On *Host
 }
 
 // Cluster is a supervisor that runs, and everything under it.
@@ -52,6 +54,9 @@ func Launch(o Options) (*Cluster, error) {
 	if err := Build(); err != nil {
 		return nil, err
 	}
+	if err := letThrough(o.Dir); err != nil {
+		return nil, err
+	}
 	args := []string{"run", "--data-dir", o.Dir}
 	if !slices.ContainsFunc(o.Args, func(a string) bool { return strings.HasPrefix(a, "--secure-port") }) {
 		args = append(args, "--secure-port=0")
@@ -64,7 +69,11 @@ func Launch(o Options) (*Cluster, error) {
 	var err error
 	// A supervisor that is told to stop takes everything with it; so does one
 	// whose test dies.
-	c.Process, err = StartProcess(syscall.SIGTERM, o.Env, Bin("supervisor"), append(args, o.Args...)...)
+	command := append([]string{Bin("supervisor")}, append(args, o.Args...)...)
+	if o.On != nil {
+		command = append(o.On.On(), command...)
+	}
+	c.Process, err = StartProcess(syscall.SIGTERM, o.Env, command[0], command[1:]...)
 	return c, err
 }
 
@@ -98,10 +107,32 @@ func Begin(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Close stops the cluster if it runs, and tells what it left behind.
+// Close stops the cluster if it runs, and tells what it left behind, and which of the tiers' own calls were refused.
 func (c *Cluster) Close() error {
 	stopped := c.End(StopBound)
-	return errors.Join(stopped, c.GoneWithin(10*time.Second))
+	return errors.Join(stopped, c.GoneWithin(10*time.Second), c.ownCallsRefused())
+}
+
+// ownCallsRefused is an error if a tier asked another for what it has no business with. A test that knocks with a tier's
+// certificate is no tier: its user agent is Go's.
+func (c *Cluster) ownCallsRefused() error {
+	logs, err := filepath.Glob(c.Path("log", "*.log"))
+	if err != nil {
+		return err
+	}
+	var refused []error
+	for _, log := range logs {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			continue // rotated away
+		}
+		for line := range strings.Lines(string(content)) {
+			if strings.Contains(line, "what a tier has no business with") && !strings.Contains(line, "Go-http-client") {
+				refused = append(refused, fmt.Errorf("%s: %s", filepath.Base(log), line))
+			}
+		}
+	}
+	return errors.Join(refused...)
 }
 
 // GoneWithin waits until no process of the data directory is left, and kills

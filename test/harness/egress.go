@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -130,6 +131,28 @@ func (e *Egress) Refuse(refuse bool) {
 	e.refusing = refuse
 }
 
+// listen opens the socket of a proxy to the tiers, whoever they run as: the proxy tells them apart by
+// who dials, which the supervisor leaves to them where the socket is there, if nobody listens yet.
+func (e *Egress) listen(t testing.TB, egress string) net.Listener {
+	os.Remove(e.socket(egress))
+	l := Must(net.ListenUnix("unix", &net.UnixAddr{Name: e.socket(egress), Net: "unix"}))(t)
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(e.socket(egress), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// Announce has the sockets be there, and nobody listen.
+func (e *Egress) Announce(t testing.TB) {
+	t.Helper()
+	for name, via := range e.via {
+		if via == GRPC || via == Connect {
+			e.listen(t, name).Close()
+		}
+	}
+}
+
 // Open has all proxies listen.
 func (e *Egress) Open(t testing.TB) {
 	t.Helper()
@@ -138,10 +161,10 @@ func (e *Egress) Open(t testing.TB) {
 		case GRPC:
 			server := grpc.NewServer()
 			konnectivity.RegisterProxyServiceServer(server, konnectivityOf{e, name})
-			go server.Serve(known{Must(net.Listen("unix", e.socket(name)))(t)})
+			go server.Serve(known{e.listen(t, name)})
 			e.hold(stopper(server.Stop))
 		case Connect:
-			go e.accept(name, known{Must(net.Listen("unix", e.socket(name)))(t)})
+			go e.accept(name, known{e.listen(t, name)})
 		case Mutual:
 			go e.accept(name, Must(tls.Listen("tcp", "127.0.0.1:"+e.ports[name], &tls.Config{
 				Certificates: []tls.Certificate{e.pair.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: e.ca.Pool(),

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +21,8 @@ type Etcd struct {
 	URL string
 	// CAFile, CertFile and KeyFile are what a client needs.
 	CAFile, CertFile, KeyFile string
+
+	dir string
 }
 
 // etcdEnv makes Main run etcd in the named folder instead of tests.
@@ -27,15 +30,14 @@ const etcdEnv = "TRIPTYCH_TEST_ETCD"
 
 const etcdStartBound = 30 * time.Second
 
-// StartEtcd starts an etcd that keeps everything in dir. Its certificate is valid
-// for hosts too.
-func StartEtcd(dir string, hosts ...string) (*Etcd, error) {
+// etcdCertificates makes ca, server and client in dir; server is valid for hosts.
+func etcdCertificates(dir string, hosts ...string) error {
 	ca, err := NewCA("etcd-ca")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for name, leaf := range map[string]Leaf{
-		"server": {CommonName: "etcd", Hosts: append(hosts, "127.0.0.1"), Usage: bothUsages},
+		"server": {CommonName: "etcd", Hosts: hosts, Usage: bothUsages},
 		"client": {CommonName: "client", Usage: clientUsage},
 	} {
 		pair, err := ca.Issue(leaf)
@@ -43,26 +45,38 @@ func StartEtcd(dir string, hosts ...string) (*Etcd, error) {
 			err = pair.Write(dir + "/" + name)
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := ca.Write(dir + "/ca"); err != nil {
+	return ca.Write(dir + "/ca")
+}
+
+// StartEtcd starts an etcd that keeps everything in dir. Its certificate is valid
+// for hosts too.
+func StartEtcd(dir string, hosts ...string) (*Etcd, error) {
+	if err := etcdCertificates(dir, append(hosts, "127.0.0.1")...); err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	e := &Etcd{CAFile: dir + "/ca.crt", CertFile: dir + "/client.crt", KeyFile: dir + "/client.key"}
+	e := &Etcd{dir: dir, CAFile: dir + "/ca.crt", CertFile: dir + "/client.crt", KeyFile: dir + "/client.key"}
 	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}
 	e.URL = fmt.Sprintf("https://127.0.0.1:%d", port)
-	if e.Process, err = StartProcess(syscall.SIGKILL, []string{etcdEnv + "=" + dir, "TRIPTYCH_TEST_ETCD_URL=" + e.URL}, self); err != nil {
+	if err := e.Again(); err != nil {
 		return nil, err
 	}
 	return e, nil
+}
+
+// Again starts it anew, at the same address with the same data, after it has exited.
+func (e *Etcd) Again() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	e.Process, err = StartProcess(syscall.SIGKILL, []string{etcdEnv + "=" + e.dir, "TRIPTYCH_TEST_ETCD_URL=" + e.URL}, self)
+	return err
 }
 
 // Flags are what kube-apiserver and the supervisor need to use it.
@@ -88,6 +102,11 @@ func serveEtcd(dir string) error {
 	config.InitialCluster = config.Name + "=" + peer.String()
 	config.ClientTLSInfo.CertFile, config.ClientTLSInfo.KeyFile = dir+"/server.crt", dir+"/server.key"
 	config.ClientTLSInfo.TrustedCAFile, config.ClientTLSInfo.ClientCertAuth = dir+"/ca.crt", true
+	if addresses := strings.Fields(os.Getenv(memberEnv)); len(addresses) > 0 {
+		if err := joinMembers(config, dir, addresses); err != nil {
+			return err
+		}
+	}
 
 	server, err := embed.StartEtcd(config)
 	if err != nil {

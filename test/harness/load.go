@@ -43,7 +43,9 @@ func StartLoad(config *rest.Config, clients int, paths []string, fine Expectatio
 		// Each its own connection: client-go shares one among equal
 		// configurations unless they bring a dialer.
 		own := rest.CopyConfig(config)
-		own.Dial = (&net.Dialer{}).DialContext
+		if own.Dial == nil {
+			own.Dial = (&net.Dialer{}).DialContext
+		}
 		client, err := rest.HTTPClientFor(own)
 		if err != nil {
 			cancel()

@@ -20,7 +20,7 @@ var shared struct {
 // Main is a package's TestMain. It also is the program of the etcd that
 // StartEtcd starts. more are targets of the Makefile that the package needs
 // beside what Build makes.
-func Main(m *testing.M, more ...string) {
+func Main(m interface{ Run() int }, more ...string) {
 	ChildMain()
 	err := Build()
 	if err == nil && len(more) > 0 {

@@ -28,7 +28,7 @@ func ProcsOf(dir string) []Proc {
 		pid, _ := strconv.Atoi(filepath.Base(entry))
 		args := ArgsOf(pid)
 		cwd, _ := os.Readlink(filepath.Join(entry, "cwd"))
-		if pid != os.Getpid() && (strings.Contains(strings.Join(args, " "), dir) || strings.HasPrefix(cwd, dir)) {
+		if pid != os.Getpid() && args != nil && (strings.Contains(strings.Join(args, " "), dir) || strings.HasPrefix(cwd, dir)) {
 			found = append(found, Proc{PID: pid, Args: args})
 		}
 	}

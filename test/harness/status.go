@@ -10,15 +10,34 @@ import (
 // Status is what `supervisor status -o json` prints. It is written down again
 // here, apart from the code that prints it, because scripts rely on it.
 type Status struct {
-	Phase       string `json:"phase"`
-	SecureURL   string `json:"secureURL"`
-	InsecureURL string `json:"insecureURL"`
+	Phase       string   `json:"phase"`
+	Reasons     []string `json:"reasons"`
+	SecureURL   string   `json:"secureURL"`
+	InsecureURL string   `json:"insecureURL"`
 	Etcd        struct {
 		PID      int    `json:"pid"`
 		Embedded bool   `json:"embedded"`
 		Problem  string `json:"problem"`
 	} `json:"etcd"`
-	Tiers []TierStatus `json:"tiers"`
+	Isolation struct {
+		Users   bool     `json:"users"`
+		Sandbox string   `json:"sandbox"`
+		Missing []string `json:"missing"`
+	} `json:"isolation"`
+	Tiers     []TierStatus     `json:"tiers"`
+	Upgrade   *UpgradeStatus   `json:"upgrade"`
+	Snapshots *SnapshotsStatus `json:"snapshots"`
+}
+
+// SnapshotsStatus is how the schedule of snapshots stands.
+type SnapshotsStatus struct {
+	Next *time.Time `json:"next"`
+	Last *struct {
+		Path  string    `json:"path"`
+		Taken time.Time `json:"taken"`
+	} `json:"last"`
+	Problem  string `json:"problem"`
+	Failures int    `json:"failures"`
 }
 
 // TierStatus is one tier of a Status.
@@ -36,11 +55,27 @@ type ReplicaStatus struct {
 	StartedAt time.Time `json:"startedAt"`
 	RSSBytes  int64     `json:"rssBytes"`
 	CPU       string    `json:"cpu"`
+	// CPULimitMillis is 0 without a limit, and where it cannot be held.
+	CPULimitMillis int64 `json:"cpuLimitMillis"`
 	// MemoryLimitBy is empty without a limit.
 	MemoryLimitBy string          `json:"memoryLimitBy"`
 	LastExit      json.RawMessage `json:"lastExit"`
 	Address       string          `json:"address"`
+	Version       string          `json:"version"`
+	BinDir        string          `json:"binDir"`
+	Emulates      string          `json:"emulates"`
 	Tunnels       *TunnelsStatus  `json:"tunnels"`
+	// Remote is on another host.
+	Remote  bool   `json:"remote"`
+	Problem string `json:"problem"`
+}
+
+// UpgradeStatus is how the last upgrade stands.
+type UpgradeStatus struct {
+	State       string `json:"state"`
+	Step        string `json:"step"`
+	Problem     string `json:"problem"`
+	CanRollBack bool   `json:"canRollBack"`
 }
 
 // TunnelsStatus is how core's SSH tunnels stand.

@@ -32,6 +32,8 @@ type Stock struct {
 	// Etcd is its own, nil if it was given another by --etcd-servers.
 	Etcd *Etcd
 	Dir  string
+
+	start func() (*Process, error)
 }
 
 // LaunchStock starts it in dir and does not wait.
@@ -62,10 +64,19 @@ func LaunchStockWith(env []string, dir string, args ...string) (*Stock, error) {
 	if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--authorization-config=") }) {
 		flags = slices.DeleteFunc(flags, func(f string) bool { return strings.HasPrefix(f, "--authorization-mode=") }) // they exclude each other
 	}
-	if s.Process, err = StartProcess(syscall.SIGTERM, env, Bin("stock/kube-apiserver"), append(flags, args...)...); err != nil {
+	s.start = func() (*Process, error) {
+		return StartProcess(syscall.SIGTERM, env, Bin("stock/kube-apiserver"), append(flags, args...)...)
+	}
+	if err = s.Again(); err != nil {
 		s.endEtcd(time.Second)
 	}
 	return s, err
+}
+
+// Again starts the server anew, with the same flags and data, after it has exited.
+func (s *Stock) Again() (err error) {
+	s.Process, err = s.start()
+	return err
 }
 
 func (s *Stock) endEtcd(bound time.Duration) {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 	"time"
@@ -13,9 +14,8 @@ import (
 // Client returns a client of the etcd.
 func (e *Etcd) Client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	files := transport.TLSInfo{TrustedCAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}
 	client := Must(clientv3.New(clientv3.Config{
-		Endpoints: []string{e.URL}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), TLS: Must(files.ClientConfig())(t),
+		Endpoints: []string{e.URL}, DialTimeout: 10 * time.Second, Logger: zap.NewNop(), TLS: Must(e.TLS())(t),
 	}))(t)
 	t.Cleanup(func() { client.Close() })
 	return client
@@ -47,4 +47,10 @@ func Encoding(value []byte) string {
 		return "json"
 	}
 	return "other"
+}
+
+// TLS is how a client of the etcd connects.
+func (e *Etcd) TLS() (*tls.Config, error) {
+	files := transport.TLSInfo{TrustedCAFile: e.CAFile, CertFile: e.CertFile, KeyFile: e.KeyFile}
+	return files.ClientConfig()
 }

@@ -13,18 +13,19 @@ const module = "triptych.dev/triptych"
 // imported by.
 var layers = [][]string{
 	// The vocabulary.
-	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services", "internal/auditlog"},
-	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable"},
+	{"internal/tier", "internal/version", "internal/identity/identityv1", "internal/services", "internal/auditlog", "internal/sandbox", "internal/refusal", "deploy"},
+	{"internal/identity", "internal/handshake/handshakev1", "internal/wiring", "internal/datadir", "internal/flagtable", "internal/keyspace", "internal/credentials"},
 	// What tiers say to one another, and how.
 	{"internal/handshake", "internal/hop", "internal/router", "internal/exposition", "internal/pki", "internal/authorization", "internal/rights", "internal/sshaccess", "internal/invitation", "internal/custody"},
 	{"internal/process", "internal/insecure", "internal/tunnel"},
 	{"internal/dialer"},
 	{"internal/serving", "internal/etcd"},
-	{"internal/delegate", "internal/admission", "internal/authentication"},
+	{"internal/delegate", "internal/admission", "internal/authentication", "internal/backup"},
 	// The tiers do not know each other: what one needs of another crosses a hop.
-	{"internal/core", "internal/extensions", "internal/aggregator", "internal/control"},
-	{"internal/supervisor"},
-	{"internal/cli", "internal/flagtable/generate"},
+	{"internal/core", "internal/extensions", "internal/aggregator", "internal/control", "internal/service"},
+	{"internal/supervisor", "internal/supportbundle"},
+	{"internal/dashboard"},
+	{"internal/cli", "internal/flagtable/generate", "internal/keyspace/generate"},
 	{"cmd/core", "cmd/extensions", "cmd/aggregator", "cmd/supervisor"},
 }
 

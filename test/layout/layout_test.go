@@ -190,3 +190,13 @@ func TestBinariesLinkOnlyWhatTheyServe(t *testing.T) {
 		})
 	}
 }
+
+// kube-apiserver takes time zones along. Without, an image that has none would refuse a CronJob
+// that names one.
+func TestTiersBringTimeZonesAlong(t *testing.T) {
+	for _, command := range []string{"core", "extensions", "aggregator"} {
+		if !slices.ContainsFunc(goList(t, "-deps", "./cmd/"+command), func(p listed) bool { return p.ImportPath == "time/tzdata" }) {
+			t.Errorf("%s links no time zones", command)
+		}
+	}
+}

@@ -25,20 +25,3 @@ func TestGuaranteesLinkToTestsThatExist(t *testing.T) {
 		}
 	}
 }
-
-// Documents point at files that are there.
-func TestDocumentsLinkToFilesThatExist(t *testing.T) {
-	documents, _ := filepath.Glob(filepath.Join(root, "*.md"))
-	more, _ := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	for _, document := range append(documents, more...) {
-		content, err := os.ReadFile(document)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllStringSubmatch(string(content), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(document), link[1])); err != nil {
-				t.Errorf("%s links to %s: %v", document, link[1], err)
-			}
-		}
-	}
-}

@@ -24,7 +24,7 @@ func serverTLS(serving *harness.Pair) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{serving.TLS()}}
 }
 
-// Exit codes of docs/exit-codes.md, written down again for scripts' sake.
+// Exit codes of docs/reference/exit-codes.md, written down again for scripts' sake.
 const (
 	exitStarting      = 10
 	exitDegraded      = 11
@@ -126,6 +126,7 @@ func TestFlagsOfKubeAPIServerReachTheTiers(t *testing.T) {
 		"--authorization-mode", "RBAC",
 		"--oidc-issuer-url=https://issuer.invalid", "--oidc-client-id=kubernetes", "--oidc-username-prefix=oidc:",
 	}})
+	served(t, &c.API, "/api/v1/namespaces/default/services/kubernetes") // made by a controller, as kube-apiserver does
 	if ip := c.Kubectl(t, "get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"); ip != "10.77.0.1" {
 		t.Errorf("the kubernetes Service is at %s", ip)
 	}

@@ -110,6 +110,41 @@ func TestExtensionsLeavesTheCPUToOthersWhileManyCRDsChange(t *testing.T) {
 	}
 }
 
+// A process gets no more of the CPU than its limit: the kernel has it wait already while it starts. Where
+// none can be held to a limit, the supervisor says so.
+func TestAProcessIsHeldToItsLimitOfTheCPU(t *testing.T) {
+	t.Parallel()
+	c := harness.Run(t, harness.Options{Args: []string{"--cpu-limit=extensions=200m"}})
+	extensions := c.WaitReady(t).Replica("extensions")
+	if extensions.CPULimitMillis == 0 {
+		if err := c.Output.Contains("warning: --cpu-limit has no effect"); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	if stdout, stderr, _ := c.Supervisor(t.Context(), "status", "-o", "wide"); extensions.CPULimitMillis != 200 || !strings.Contains(stdout, "200m") {
+		t.Errorf("the limit is %dm, and status shows %s%s", extensions.CPULimitMillis, stdout, stderr)
+	}
+	// On a machine with much else to do even a start takes less than that.
+	admin := c.API.Config(t)
+	harness.Eventually(t, time.Minute, "it has to wait for its CPU", func() error {
+		stat, err := groupFile(extensions.PID, "cpu.stat", "cpu.stat")
+		if err != nil {
+			return err
+		}
+		_, throttled, _ := strings.Cut(stat, "nr_throttled ")
+		if times, err := strconv.Atoi(strings.Fields(throttled + " none")[0]); err != nil || times == 0 {
+			var burst sync.WaitGroup
+			for range 50 {
+				burst.Go(func() { harness.Send(t.Context(), admin, http.MethodGet, crdsPath, "") })
+			}
+			burst.Wait()
+			return fmt.Errorf("nobody had it wait: %v in %s", err, stat)
+		}
+		return nil
+	})
+}
+
 // mustRank is what the kernel goes by: the weight of the process' cgroup, or how far it is from
 // being nice.
 func mustRank(t *testing.T, r harness.ReplicaStatus) int {
@@ -132,24 +167,30 @@ func rankOf(r harness.ReplicaStatus) (int, error) {
 		nice, err := strconv.Atoi(fields[16])
 		return -nice, err
 	case "cgroup":
-		cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", r.PID))
+		weight, err := groupFile(r.PID, "cpu.shares", "cpu.weight")
 		if err != nil {
 			return 0, err
 		}
-		// The file is below one of these, wherever version 1 mounts its controllers.
-		for line := range strings.Lines(string(cgroups)) {
-			own := strings.TrimSpace(line[strings.LastIndexByte(line, ':')+1:])
-			for _, pattern := range []string{"/sys/fs/cgroup/cpu*" + own + "/cpu.shares", "/sys/fs/cgroup" + own + "/cpu.weight"} {
-				if files, _ := filepath.Glob(pattern); len(files) > 0 && strings.Contains(own, "triptych-") {
-					content, err := os.ReadFile(files[0])
-					if err != nil {
-						return 0, err
-					}
-					return strconv.Atoi(strings.TrimSpace(string(content)))
-				}
-			}
-		}
-		return 0, errors.New("its cgroup is nowhere")
+		return strconv.Atoi(strings.TrimSpace(weight))
 	}
 	return 0, fmt.Errorf("it yields by %q", r.CPU)
+}
+
+// groupFile reads a file of the process' own cgroup for the CPU, which has a name in each version.
+func groupFile(pid int, version1, version2 string) (string, error) {
+	cgroups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if err != nil {
+		return "", err
+	}
+	// The file is below one of these, wherever version 1 mounts its controllers.
+	for line := range strings.Lines(string(cgroups)) {
+		own := strings.TrimSpace(line[strings.LastIndexByte(line, ':')+1:])
+		for _, pattern := range []string{"/sys/fs/cgroup/cpu*" + own + "/" + version1, "/sys/fs/cgroup" + own + "/" + version2} {
+			if files, _ := filepath.Glob(pattern); len(files) > 0 && strings.Contains(own, "triptych-") {
+				content, err := os.ReadFile(files[0])
+				return string(content), err
+			}
+		}
+	}
+	return "", errors.New("its cgroup is nowhere")
 }

@@ -116,7 +116,7 @@ func startEgress(t *testing.T, via map[string]harness.Via) (ours, stock *egressS
 	t.Helper()
 	ours, stock = newEgressSide(t, "ours", via), newEgressSide(t, "stock", via)
 	for _, s := range []*egressSide{ours, stock} {
-		if via["etcd"] != "" {
+		if s.Announce(t); via["etcd"] != "" {
 			s.Open(t)
 		}
 	}

@@ -93,8 +93,9 @@ func stamped(t *testing.T) http.Header {
 
 // Every inner listener demands a certificate of the internal CA, by TLS 1.3,
 // and an unknown caller gets nothing that is HTTP.
-func TestInnerListenersRefuseStrangers(t *testing.T) {
-	c := harness.Shared(t)
+func TestInnerListenersRefuseStrangers(t *testing.T) { refuseStrangers(t, harness.Shared(t)) }
+
+func refuseStrangers(t *testing.T, c *harness.Cluster) {
 	in := insideOf(t, c)
 	otherCA := harness.Must(harness.NewCA("triptych-internal"))(t)
 	byOther := harness.Must(otherCA.Issue(harness.Leaf{CommonName: "core/self", URIs: []string{"triptych://core/self"}, Usage: clientAuth}))(t)
@@ -150,8 +151,10 @@ func TestInnerListenersRefuseStrangers(t *testing.T) {
 
 // A tier delegates in one direction only: who is not the one who may delegate to
 // a tier is refused by it, though the internal CA vouches for him.
-func TestHopsRefuseTheWrongPeer(t *testing.T) {
-	in := insideOf(t, harness.Shared(t))
+func TestHopsRefuseTheWrongPeer(t *testing.T) { refuseWrongPeers(t, harness.Shared(t)) }
+
+func refuseWrongPeers(t *testing.T, c *harness.Cluster) {
+	in := insideOf(t, c)
 	mayDelegate := map[tier.Name][]string{
 		tier.Extensions: {"core/delegation", "aggregator/delegation"},
 		tier.Core:       {"aggregator/delegation"},
@@ -265,5 +268,47 @@ func TestInternalCertificatesAreWorthlessOutside(t *testing.T) {
 	published := c.Kubectl(t, "-n", "kube-system", "get", "configmap", "extension-apiserver-authentication", "-o", "json")
 	if inner := strings.Split(string(bundle), "\n")[3]; strings.Contains(published, inner) {
 		t.Error("aggregated API servers are told to trust the internal CA")
+	}
+}
+
+// Whoever has taken over extensions, or the head, has its certificate for its own calls:
+// by that one it is no administrator, neither at core nor at the head.
+func TestACallOfATierItselfIsNoAdministrators(t *testing.T) {
+	c := harness.Shared(t)
+	in := insideOf(t, c)
+	c.Kubectl(t, "create", "secret", "generic", "out-of-reach", "--from-literal=key=value")
+	binding := `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding","metadata":{"name":"mine"},` +
+		`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},"subjects":[]}`
+	for _, peer := range []tier.Name{tier.Extensions, tier.Aggregator} {
+		pair := harness.Must(harness.LoadPair(c.Path("pki", "internal", string(peer)+"-self.crt"), c.Path("pki", "internal", string(peer)+"-self.key")))(t)
+		for _, at := range []tier.Name{tier.Core, tier.Aggregator} {
+			config, address := in.config(at, pair), in.tiers[at].Hop
+			for path, want := range map[string]int{
+				"/api/v1/namespaces/default":                      http.StatusOK,
+				"/apis/rbac.authorization.k8s.io/v1/clusterroles": http.StatusOK,
+				"/openapi/v3":     http.StatusOK,
+				"/api/v1/secrets": http.StatusForbidden,
+				"/api/v1/namespaces/default/secrets/out-of-reach": http.StatusForbidden,
+				"/api/v1/watch/secrets":                           http.StatusForbidden,
+				"//api/v1/secrets":                                http.StatusForbidden,
+				"/apis/x.y/../../api/v1/secrets":                  0,
+				"/api/v1/pods":                                    http.StatusForbidden,
+				"/metrics":                                        http.StatusForbidden,
+				"/debug/pprof/heap":                               http.StatusForbidden,
+			} {
+				got, err := get(t, address, config, path, nil)
+				if err != nil || want != 0 && got.Code != want || strings.Contains(string(got.Body), "out-of-reach") && got.Code == http.StatusOK {
+					t.Errorf("%s at %s: %s: %s %v", peer, at, path, got, err)
+				}
+			}
+			got, err := send(t, http.MethodPost, address, config, "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding, nil)
+			if err != nil || got.Code != http.StatusForbidden {
+				t.Errorf("%s at %s makes itself an administrator: %s %v", peer, at, got, err)
+			}
+			got, err = get(t, address, config, "/api/v1/namespaces/default", http.Header{"Impersonate-User": {"admin"}, "Impersonate-Group": {"system:masters"}})
+			if err != nil || got.Code != http.StatusForbidden {
+				t.Errorf("%s at %s is somebody else: %s %v", peer, at, got, err)
+			}
+		}
 	}
 }

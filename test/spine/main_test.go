@@ -16,9 +16,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"triptych.dev/triptych/test/harness"
+	"triptych.dev/triptych/test/intruder"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	intruder.Main()
+	harness.Main(m)
+}
 
 // soon bounds what should take moments, on a machine that is busy with the rest
 // of the tests.

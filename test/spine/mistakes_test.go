@@ -17,7 +17,7 @@ import (
 	"triptych.dev/triptych/test/harness"
 )
 
-// exitFailure of docs/exit-codes.md: trying again may go better.
+// exitFailure of docs/reference/exit-codes.md: trying again may go better.
 const exitFailure = 1
 
 // mistake is something a user does wrong, and what he is told.

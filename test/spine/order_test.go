@@ -30,7 +30,8 @@ func startAlone(t *testing.T, c *harness.Cluster, name tier.Name) *lonely {
 	in := insideOf(t, c)
 	file := c.Path("run", string(name)+"-0.wiring.json")
 	config := *harness.Must(wiring.Load(file, name))(t)
-	config.Lifeline, config.Replica = 0, string(name)+"-9"
+	// It is somebody else than the supervisor's, and reads what the supervisor does.
+	config.Lifeline, config.Replica, config.Sandbox = 0, string(name)+"-9", "off"
 	free := func() string { return fmt.Sprintf("127.0.0.1:%d", harness.Must(harness.FreePort())(t)) }
 	own := wiring.Endpoint{Replica: config.Replica, Hop: free(), Handshake: free()}
 	config.Listen = wiring.Listen{Hop: wiring.Socket(own.Hop), Handshake: wiring.Socket(own.Handshake)}

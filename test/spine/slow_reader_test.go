@@ -181,7 +181,7 @@ func (s *stalled) othersAreServed(t *testing.T, within func()) {
 }
 
 // listedAt is the revision of a list, which moves with everything that is stored.
-var listedAt = regexp.MustCompile(`"metadata":\{"resourceVersion":"\d+"\},"items"|"resourceVersion":"\d+"\}\}$`)
+var listedAt = regexp.MustCompile(`"metadata":\{"resourceVersion":"\d+"\},"items"|"resourceVersion":"\d+"\}\}\n?$`)
 
 // digest tells lists apart but for their revision.
 func digest(t *testing.T, body io.Reader) string {

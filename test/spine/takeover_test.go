@@ -43,6 +43,9 @@ func TestStorageIsStocksBothWays(t *testing.T) {
 	c.Stop(t)
 	k.End(harness.StopBound)
 
+	if out, stderr, code := c.Supervisor(t.Context(), "etcd", "auth", "disable"); code != 0 {
+		t.Fatalf("etcd auth disable: code %d\n%s%s", code, out, stderr)
+	}
 	served := harness.TempDir(t)
 	if err := os.Symlink(c.Path("etcd"), served+"/data"); err != nil {
 		t.Fatal(err)

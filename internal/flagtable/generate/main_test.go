@@ -23,8 +23,8 @@ func TestTheTableIsUpToDate(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Error("zz_generated.flags.go is not what the tiers' flag sets say: run make generate")
 	}
-	if got, err := os.ReadFile("../../../docs/flags.md"); err != nil || !bytes.Equal(got, document()) {
-		t.Errorf("docs/flags.md is not what the flag table says (%v): run make generate", err)
+	if got, err := os.ReadFile("../../../docs/reference/flags.md"); err != nil || !bytes.Equal(got, document()) {
+		t.Errorf("docs/reference/flags.md is not what the flag table says (%v): run make generate", err)
 	}
 }
 

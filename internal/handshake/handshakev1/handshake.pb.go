@@ -78,7 +78,9 @@ type DescribeResponse struct {
 	Settings     map[string]string `protobuf:"bytes,8,rep,name=settings,proto3" json:"settings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Pid          int64             `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
 	// What the process shows at /flagz.
-	Flags         map[string]string `protobuf:"bytes,10,rep,name=flags,proto3" json:"flags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Flags map[string]string `protobuf:"bytes,10,rep,name=flags,proto3" json:"flags,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The host:port of the secure port, of a head's process.
+	PublicAddress string `protobuf:"bytes,11,opt,name=public_address,json=publicAddress,proto3" json:"public_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,6 +183,13 @@ func (x *DescribeResponse) GetFlags() map[string]string {
 		return x.Flags
 	}
 	return nil
+}
+
+func (x *DescribeResponse) GetPublicAddress() string {
+	if x != nil {
+		return x.PublicAddress
+	}
+	return ""
 }
 
 type RoutesRequest struct {
@@ -882,7 +891,9 @@ func (*RewireResponse) Descriptor() ([]byte, []int) {
 }
 
 type LeaveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Clients of the secure port are not meant: all replicas of this host are to stop.
+	HostsOnly     bool `protobuf:"varint,1,opt,name=hosts_only,json=hostsOnly,proto3" json:"hosts_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -915,6 +926,13 @@ func (x *LeaveRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use LeaveRequest.ProtoReflect.Descriptor instead.
 func (*LeaveRequest) Descriptor() ([]byte, []int) {
 	return file_internal_handshake_handshakev1_handshake_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *LeaveRequest) GetHostsOnly() bool {
+	if x != nil {
+		return x.HostsOnly
+	}
+	return false
 }
 
 type LeaveResponse struct {
@@ -1046,7 +1064,7 @@ var File_internal_handshake_handshakev1_handshake_proto protoreflect.FileDescrip
 const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\n" +
 	".internal/handshake/handshakev1/handshake.proto\x12\x15triptych.handshake.v1\x1a+internal/identity/identityv1/identity.proto\"\x11\n" +
-	"\x0fDescribeRequest\"\x8c\x04\n" +
+	"\x0fDescribeRequest\"\xb3\x04\n" +
 	"\x10DescribeResponse\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\x05R\bprotocol\x12'\n" +
 	"\x0foldest_protocol\x18\x02 \x01(\x05R\x0eoldestProtocol\x12\x12\n" +
@@ -1058,7 +1076,8 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\bsettings\x18\b \x03(\v25.triptych.handshake.v1.DescribeResponse.SettingsEntryR\bsettings\x12\x10\n" +
 	"\x03pid\x18\t \x01(\x03R\x03pid\x12H\n" +
 	"\x05flags\x18\n" +
-	" \x03(\v22.triptych.handshake.v1.DescribeResponse.FlagsEntryR\x05flags\x1a;\n" +
+	" \x03(\v22.triptych.handshake.v1.DescribeResponse.FlagsEntryR\x05flags\x12%\n" +
+	"\x0epublic_address\x18\v \x01(\tR\rpublicAddress\x1a;\n" +
 	"\rSettingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a8\n" +
@@ -1109,8 +1128,10 @@ const file_internal_handshake_handshakev1_handshake_proto_rawDesc = "" +
 	"\x0fWithdrawRequest\"\x12\n" +
 	"\x10WithdrawResponse\"\x0f\n" +
 	"\rRewireRequest\"\x10\n" +
-	"\x0eRewireResponse\"\x0e\n" +
-	"\fLeaveRequest\"\x0f\n" +
+	"\x0eRewireResponse\"-\n" +
+	"\fLeaveRequest\x12\x1d\n" +
+	"\n" +
+	"hosts_only\x18\x01 \x01(\bR\thostsOnly\"\x0f\n" +
 	"\rLeaveResponse\">\n" +
 	"\x16AwaitDefinitionRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +

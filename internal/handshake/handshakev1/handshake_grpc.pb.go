@@ -489,8 +489,8 @@ type RewiringClient interface {
 	// Rewire has the process read its wiring again, and returns when it knows the
 	// replicas that are named there, and no others.
 	Rewire(ctx context.Context, in *RewireRequest, opts ...grpc.CallOption) (*RewireResponse, error)
-	// Leave has the process leave its clients to other replicas, while it goes on
-	// serving, and returns when they know. It is told to stop next.
+	// Leave has the process leave its clients and other hosts to other replicas, while it
+	// goes on serving, and returns when they know. It is told to stop next.
 	Leave(ctx context.Context, in *LeaveRequest, opts ...grpc.CallOption) (*LeaveResponse, error)
 }
 
@@ -531,8 +531,8 @@ type RewiringServer interface {
 	// Rewire has the process read its wiring again, and returns when it knows the
 	// replicas that are named there, and no others.
 	Rewire(context.Context, *RewireRequest) (*RewireResponse, error)
-	// Leave has the process leave its clients to other replicas, while it goes on
-	// serving, and returns when they know. It is told to stop next.
+	// Leave has the process leave its clients and other hosts to other replicas, while it
+	// goes on serving, and returns when they know. It is told to stop next.
 	Leave(context.Context, *LeaveRequest) (*LeaveResponse, error)
 	mustEmbedUnimplementedRewiringServer()
 }

@@ -50,7 +50,7 @@ var roles = map[string]func(){
 	// supervisor starts a sleeper from a Forker and tells its number, then
 	// lets other threads come and go.
 	"supervisor": func() {
-		f := NewForker()
+		f := newForker()
 		p, err := f.Start(Spec{Path: os.Args[0], Args: []string{"sleep"}, Log: OpenLog(os.Args[2])})
 		if err != nil {
 			panic(err)
@@ -73,7 +73,7 @@ func TestMain(m *testing.M) {
 // start runs this binary in a role.
 func start(t *testing.T, spec Spec, role ...string) (*Process, string) {
 	t.Helper()
-	f := NewForker()
+	f := newForker()
 	path := filepath.Join(t.TempDir(), "child.log")
 	spec.Path, spec.Args, spec.Log = os.Args[0], role, OpenLog(path)
 	p, err := f.Start(spec)
@@ -119,7 +119,7 @@ func TestExitsAreTold(t *testing.T) {
 }
 
 func TestAProgramThatIsMissing(t *testing.T) {
-	f := NewForker()
+	f := newForker()
 	defer f.Close()
 	if _, err := f.Start(Spec{Path: "/nonexistent", Log: OpenLog(filepath.Join(t.TempDir(), "l"))}); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("%v", err)
@@ -231,7 +231,7 @@ func TestNoChildOutlivesAKilledSupervisor(t *testing.T) {
 
 // TestEveryForkIsFromOneThread whoever asks for it, from whichever thread.
 func TestEveryForkIsFromOneThread(t *testing.T) {
-	f := NewForker()
+	f := newForker()
 	defer f.Close()
 	threads := make(chan int)
 	var askers sync.WaitGroup
@@ -281,4 +281,13 @@ func TestTheLastWordIsFoundAcrossWritesAndBounded(t *testing.T) {
 	if got := l.lastWord(); got != "" {
 		t.Errorf("the last word of another process: %q", got)
 	}
+}
+
+// newForker is of children that are who we are.
+func newForker() *Forker {
+	f, err := NewForker(false)
+	if err != nil {
+		panic(err)
+	}
+	return f
 }

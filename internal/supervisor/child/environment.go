@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -38,12 +39,24 @@ func WithAttributes(env []string, attributes string) []string {
 // WithMemoryLimit returns env with what has a Go program collect its garbage more often before it
 // reaches limit, in bytes, unless the user has set that. 0 is no limit.
 func WithMemoryLimit(env []string, limit int64) []string {
-	set := slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMEMLIMIT=") })
-	if limit == 0 || set {
+	if limit == 0 || SetsMemoryLimit(env) {
 		return env
 	}
-	// The rest is for what the runtime does not count.
-	return append(slices.Clone(env), fmt.Sprintf("GOMEMLIMIT=%d", limit/10*9))
+	return append(slices.Clone(env), fmt.Sprintf("GOMEMLIMIT=%d", SoftLimit(limit)))
+}
+
+// SetsMemoryLimit tells whether the user has set that in env.
+func SetsMemoryLimit(env []string) bool {
+	return slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMEMLIMIT=") })
+}
+
+// SoftLimit is the size, in bytes, at which a program with that limit collects its garbage
+// more often. The rest is for what the runtime does not count.
+func SoftLimit(limit int64) int64 {
+	if limit == 0 {
+		return math.MaxInt64
+	}
+	return limit / 10 * 9
 }
 
 // passedPrefixes pass whole families: KUBE_FEATURE_... and the like.

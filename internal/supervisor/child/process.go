@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -31,6 +32,15 @@ type Spec struct {
 	Env  []string
 	// Files are inherited from FirstFD on, and stay the caller's.
 	Files []*os.File
+	// Dir is where the process starts, an absolute path; empty is where we are.
+	Dir string
+	// User is whom the process runs as, nil for who we are.
+	User *User
+	// Room is what the process sees of the file system, the folder of its program too; nil for all
+	// that we see. Where the machine allows none, Forker.NoRoom says so.
+	Room *Room
+	// Reword puts what the process says of its end in the words of the user; nil is as it is.
+	Reword func(string) string
 	// Log takes standard output and standard error.
 	Log *Log
 }
@@ -52,17 +62,21 @@ func (f *Forker) Start(spec Spec) (*Process, error) {
 	defer theirs.Close()
 	spec.Log.forget()
 	cmd := command(spec, theirs)
-	if err := f.start(cmd); err != nil {
+	if err := f.start(cmd, spec.Room.with(filepath.Dir(cmd.Path))); err != nil {
 		ours.Close()
 		return nil, fmt.Errorf("cannot start %s: %w", spec.Path, err)
 	}
 	p := &Process{cmd: cmd, lifeline: ours, done: make(chan struct{})}
-	go p.reap(spec.Log)
+	go p.reap(spec)
 	return p, nil
 }
 
 func command(spec Spec, lifeline *os.File) *exec.Cmd {
 	cmd := exec.Command(spec.Path, spec.Args...)
+	// What a link on the way names may have changed since the last start, and be out of sight in the Room.
+	if real, err := filepath.EvalSymlinks(spec.Path); err == nil {
+		cmd.Path = real
+	}
 	cmd.Env = spec.Env
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would mean all of ours
@@ -71,13 +85,18 @@ func command(spec Spec, lifeline *os.File) *exec.Cmd {
 	// The same writer twice: os/exec then makes one pipe, and lines keep their order.
 	cmd.Stdout, cmd.Stderr = spec.Log, spec.Log
 	cmd.WaitDelay = outputDelay
+	cmd.Dir = spec.Dir
+	// The signal is set after the user: to change the user takes it away.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if spec.User != nil {
+		cmd.SysProcAttr.Credential = spec.User.credential()
+	}
 	return cmd
 }
 
 // reap waits for the exit. The group is killed while its leader is dead but not
 // yet waited for: as long as it is not, no other group can have got its number.
-func (p *Process) reap(log *Log) {
+func (p *Process) reap(spec Spec) {
 	for {
 		err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WEXITED|unix.WNOWAIT, nil)
 		if !errors.Is(err, unix.EINTR) {
@@ -87,7 +106,11 @@ func (p *Process) reap(log *Log) {
 	_ = unix.Kill(-p.PID(), unix.SIGKILL)
 	_ = p.cmd.Wait()
 	p.lifeline.Close()
-	p.exit = exitOf(p.cmd.ProcessState, log.lastWord())
+	word := spec.Log.lastWord()
+	if spec.Reword != nil {
+		word = spec.Reword(word)
+	}
+	p.exit = exitOf(p.cmd.ProcessState, word)
 	close(p.done)
 }
 

@@ -63,14 +63,17 @@ var mine = fmt.Sprintf("triptych-%d-extensions-0", os.Getpid())
 // version1 is a machine whose supervisor is in a container of its own, /box.
 func version1(t *testing.T) fake {
 	f := newFake(t)
-	f.write("proc/self/cgroup", "4:memory:/box\n3:cpu,cpuacct:/box/inner\n1:name=systemd:/\n0::/\n")
-	f.write("proc/self/mountinfo", fmt.Sprintf("32 31 0:29 /box %s rw - cgroup cgroup rw,cpu,cpuacct\n35 31 0:32 / %s rw - cgroup cgroup rw,memory\n",
-		f.path("cpu"), f.path("memory")))
-	for _, file := range []string{"cgroup.procs", "cpu.shares"} {
+	f.write("proc/self/cgroup", "5:pids:/box\n4:memory:/box\n3:cpu,cpuacct:/box/inner\n1:name=systemd:/\n0::/\n")
+	f.write("proc/self/mountinfo", fmt.Sprintf("32 31 0:29 /box %s rw - cgroup cgroup rw,cpu,cpuacct\n35 31 0:32 / %s rw - cgroup cgroup rw,memory\n36 31 0:33 /box %s rw - cgroup cgroup rw,pids\n",
+		f.path("cpu"), f.path("memory"), f.path("pids")))
+	for _, file := range []string{"cgroup.procs", "cpu.shares", "cpu.cfs_quota_us"} {
 		f.write("cpu/inner/"+mine+"/"+file, "")
 	}
 	for _, file := range []string{"cgroup.procs", "memory.limit_in_bytes", "memory.oom_control"} {
 		f.write("memory/box/"+mine+"/"+file, "")
+	}
+	for _, file := range []string{"cgroup.procs", "pids.max"} {
+		f.write("pids/"+mine+"/"+file, "")
 	}
 	return f
 }
@@ -84,7 +87,7 @@ func version2(t *testing.T, own string) fake {
 	f.write(service+"cgroup.controllers", "cpuset cpu io memory pids\n")
 	f.write(service+"cgroup.subtree_control", "")
 	f.write(service+"supervisor/cgroup.procs", "")
-	for _, file := range []string{"cgroup.procs", "cpu.weight", "memory.max", "memory.events"} {
+	for _, file := range []string{"cgroup.procs", "cpu.weight", "cpu.max", "memory.max", "memory.events", "pids.max"} {
 		f.write(service+mine+"/"+file, "")
 	}
 	return f
@@ -109,14 +112,15 @@ func (a *actor) Signal(sig syscall.Signal) {
 	a.once.Do(func() { a.exit <- lifecycle.Exit{Code: -1, Signal: sig} })
 }
 
-var both = Limits{Yields: true, Memory: 1 << 40}
+// all are limits of every kind.
+var all = Limits{Yields: true, CPU: 1500, Memory: 1 << 40, Pids: 2048}
 
 func TestAGroupOfVersion1HasLessWeightAndALimit(t *testing.T) {
 	f := version1(t)
 	h := f.host("")
 	a := newActor()
-	held := h.Box("extensions-0", both).Hold(a)
-	for _, folder := range []string{"cpu/inner/", "memory/box/"} {
+	held := h.Box("extensions-0", all).Hold(a)
+	for _, folder := range []string{"cpu/inner/", "memory/box/", "pids/"} {
 		f.want(folder+mine+"/cgroup.procs", fmt.Sprint(os.Getpid()))
 	}
 	for _, step := range []struct {
@@ -129,8 +133,10 @@ func TestAGroupOfVersion1HasLessWeightAndALimit(t *testing.T) {
 		}
 		f.want("cpu/inner/"+mine+"/cpu.shares", fmt.Sprint(step.shares*runtime.NumCPU()))
 	}
+	f.want("cpu/inner/"+mine+"/cpu.cfs_quota_us", "150000")
 	f.want("memory/box/"+mine+"/memory.limit_in_bytes", fmt.Sprint(1<<40))
-	if got, want := h.InForce("extensions-0"), (InForce{"cgroup", 1 << 40, "cgroup and supervisor"}); got != want {
+	f.want("pids/"+mine+"/pids.max", "2048")
+	if got, want := h.InForce("extensions-0"), (InForce{"cgroup", 1 << 40, "cgroup and supervisor", 2048, 1500}); got != want {
 		t.Errorf("in force is %+v, want %+v", got, want)
 	}
 	a.Signal(syscall.SIGKILL)
@@ -145,8 +151,8 @@ func TestADelegatedGroupOfVersion2IsDividedAndTheSupervisorLeavesIt(t *testing.T
 	service := "sys/system.slice/triptych.service/"
 	f.want(service+"supervisor/cgroup.procs", "0")
 	a := newActor()
-	held := h.Box("extensions-0", both).Hold(a)
-	f.want(service+"cgroup.subtree_control", "+memory") // after +cpu, which a kernel would remember
+	held := h.Box("extensions-0", all).Hold(a)
+	f.want(service+"cgroup.subtree_control", "+pidsry") // over +memory, over +cpu: a kernel would add them up, which a kernel would remember
 	f.want(service+mine+"/cgroup.procs", fmt.Sprint(os.Getpid()))
 	f.want(service+mine+"/cpu.weight", "100")
 	f.write(service+mine+"/cpu.weight", "")
@@ -154,8 +160,10 @@ func TestADelegatedGroupOfVersion2IsDividedAndTheSupervisorLeavesIt(t *testing.T
 		t.Error(err)
 	}
 	f.want(service+mine+"/cpu.weight", "10")
+	f.want(service+mine+"/cpu.max", "150000 100000")
 	f.want(service+mine+"/memory.max", fmt.Sprint(1<<40))
-	if got, want := h.InForce("extensions-0"), (InForce{"cgroup", 1 << 40, "cgroup and supervisor"}); got != want {
+	f.want(service+mine+"/pids.max", "2048")
+	if got, want := h.InForce("extensions-0"), (InForce{"cgroup", 1 << 40, "cgroup and supervisor", 2048, 1500}); got != want {
 		t.Errorf("in force is %+v, want %+v", got, want)
 	}
 	// The kernel killed it.
@@ -166,11 +174,36 @@ func TestADelegatedGroupOfVersion2IsDividedAndTheSupervisorLeavesIt(t *testing.T
 	}
 }
 
+// A process that has to yield to nobody is held to its limit all the same; where the kernel refuses, nobody says that it is.
+func TestALimitOfTheCPUAlone(t *testing.T) {
+	f := version1(t)
+	h := f.host("")
+	a := newActor()
+	held := h.Box("extensions-0", Limits{CPU: 150}).Hold(a)
+	f.want("cpu/inner/"+mine+"/cpu.cfs_quota_us", "15000")
+	f.want("cpu/inner/"+mine+"/cgroup.procs", fmt.Sprint(os.Getpid()))
+	if got, want := h.InForce("extensions-0"), (InForce{CPULimit: 150}); got != want || !h.HoldsCPU() {
+		t.Errorf("in force is %+v, want %+v", got, want)
+	}
+	if err := os.Remove(f.path("cpu/inner/" + mine + "/cpu.cfs_quota_us")); err != nil {
+		t.Fatal(err)
+	}
+	again := newActor()
+	refused := h.Box("extensions-0", Limits{CPU: 150}).Hold(again)
+	if got := h.InForce("extensions-0"); got != (InForce{}) || newFake(t).host("").HoldsCPU() {
+		t.Errorf("in force is %+v", got)
+	}
+	for i, a := range []*actor{a, again} {
+		a.Signal(syscall.SIGTERM)
+		[]*Held{held, refused}[i].Wait()
+	}
+}
+
 func TestASupervisorInASubgroupStaysInIt(t *testing.T) {
 	f := version2(t, "/system.slice/triptych.service/supervisor")
 	h := f.host("sys/system.slice/triptych.service")
 	f.want("sys/system.slice/triptych.service/supervisor/cgroup.procs", "")
-	if !h.Box("extensions-0", both).group.has(cpu) {
+	if !h.Box("extensions-0", all).group.has(cpu) {
 		t.Error("there is no group")
 	}
 }
@@ -179,10 +212,10 @@ func TestAGroupThatNobodyDelegatedIsLeftAlone(t *testing.T) {
 	f := version2(t, "/system.slice/triptych.service")
 	h := f.host("elsewhere")
 	a := newActor()
-	held := h.Box("extensions-0", both).Hold(a)
+	held := h.Box("extensions-0", all).Hold(a)
 	f.want("sys/system.slice/triptych.service/supervisor/cgroup.procs", "")
 	f.want("sys/system.slice/triptych.service/"+mine+"/cgroup.procs", "")
-	if got, want := h.InForce("extensions-0"), (InForce{"nice", 1 << 40, "supervisor"}); got != want {
+	if got, want := h.InForce("extensions-0"), (InForce{"nice", 1 << 40, "supervisor", 0, 0}); got != want {
 		t.Errorf("in force is %+v, want %+v", got, want)
 	}
 	a.Signal(syscall.SIGTERM)
@@ -226,7 +259,7 @@ func TestWithoutCgroupsAProcessIsNiceInAllItsThreads(t *testing.T) {
 func TestTheSupervisorKillsWhatPassesItsLimit(t *testing.T) {
 	h := newFake(t).host("")
 	held := h.Box("extensions-0", Limits{Memory: 1 << 20}).Hold(newActor())
-	if got, want := h.InForce("extensions-0"), (InForce{"", 1 << 20, "supervisor"}); got != want {
+	if got, want := h.InForce("extensions-0"), (InForce{"", 1 << 20, "supervisor", 0, 0}); got != want {
 		t.Errorf("in force is %+v, want %+v", got, want)
 	}
 	if exit := held.Wait(); exit.Signal != syscall.SIGKILL || exit.Reason != "it passed its memory limit of 1 MiB" {

@@ -2,6 +2,7 @@ package confine
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +14,14 @@ import (
 const (
 	cpu    = "cpu"
 	memory = "memory"
+	pids   = "pids"
 )
+
+// controllers are all that groups are made for.
+var controllers = []string{cpu, memory, pids}
+
+// threads is what both versions call the limit of pids.
+const threads = "pids.max"
 
 const (
 	// usual and meek are how much of the CPU a group gets where others get 100. That
@@ -25,9 +33,18 @@ const (
 )
 
 // files are what a controller's folder calls things, by version.
-var files = map[int]struct{ weight, limit, kills string }{
-	1: {"cpu.shares", "memory.limit_in_bytes", "memory.oom_control"},
-	2: {"cpu.weight", "memory.max", "memory.events"},
+var files = map[int]struct{ weight, quota, limit, kills string }{
+	1: {"cpu.shares", "cpu.cfs_quota_us", "memory.limit_in_bytes", "memory.oom_control"},
+	2: {"cpu.weight", "cpu.max", "memory.max", "memory.events"},
+}
+
+// quota is what so many thousandths of a CPU are called: microseconds of each tenth of a second, which
+// is the kernel's own period. Version 2 wants that to be said.
+func quota(version int, millis int64) string {
+	if version == 1 {
+		return fmt.Sprint(millis * 100)
+	}
+	return fmt.Sprintf("%d 100000", millis*100)
 }
 
 // shares is what a weight is called. With version 1 a group competes with each thread outside
@@ -44,6 +61,7 @@ func shares(version, weight int) int64 {
 type group struct {
 	folders map[string]string
 	version int    // of the hierarchy of cpu
+	bound   string // the file with the limit of memory
 	kills   string // the file that counts them
 	before  int
 }
@@ -51,24 +69,31 @@ type group struct {
 // makeGroup makes what it can of a group called name.
 func makeGroup(in map[string]hierarchy, name string, limits Limits) *group {
 	g := &group{folders: map[string]string{}}
-	if h, ok := in[cpu]; ok && limits.Yields {
+	if h, ok := in[cpu]; ok && (limits.Yields || limits.CPU > 0) {
 		g.version = h.version
-		g.make(cpu, h, name, files[h.version].weight, shares(h.version, usual))
+		made := g.make(cpu, h, name, files[h.version].weight, fmt.Sprint(shares(h.version, usual)))
+		if made && limits.CPU > 0 && write(filepath.Join(g.folders[cpu], files[h.version].quota), quota(h.version, limits.CPU)) != nil {
+			g.remove(cpu)
+		}
 	}
-	if h, ok := in[memory]; ok && limits.Memory > 0 && g.make(memory, h, name, files[h.version].limit, limits.Memory) {
+	if h, ok := in[memory]; ok && limits.Memory > 0 && g.make(memory, h, name, files[h.version].limit, fmt.Sprint(limits.Memory)) {
+		g.bound = filepath.Join(g.folders[memory], files[h.version].limit)
 		g.kills = filepath.Join(g.folders[memory], files[h.version].kills)
 		g.before = g.count()
+	}
+	if h, ok := in[pids]; ok && limits.Pids > 0 {
+		g.make(pids, h, name, threads, fmt.Sprint(limits.Pids))
 	}
 	return g
 }
 
-func (g *group) make(controller string, h hierarchy, name, file string, value int64) bool {
+func (g *group) make(controller string, h hierarchy, name, file, value string) bool {
 	folder := filepath.Join(h.folder, name)
 	if mkdir(folder) != nil {
 		return false
 	}
 	g.folders[controller] = folder
-	if write(filepath.Join(folder, file), strconv.FormatInt(value, 10)) != nil {
+	if write(filepath.Join(folder, file), value) != nil {
 		g.remove(controller)
 		return false
 	}
@@ -91,6 +116,21 @@ func (g *group) weigh(weight int) error {
 	return write(filepath.Join(g.folders[cpu], files[g.version].weight), strconv.FormatInt(shares(g.version, weight), 10))
 }
 
+// allow says how much memory the group gets, 0 is as much as there is. Where the kernel
+// refuses, such as less than is in use, the supervisor sees to it alone.
+func (g *group) allow(bytes int64) {
+	value := strconv.FormatInt(bytes, 10)
+	switch {
+	case !g.has(memory):
+		return
+	case bytes == 0 && filepath.Base(g.bound) == files[2].limit:
+		value = "max"
+	case bytes == 0:
+		value = "-1"
+	}
+	_ = write(g.bound, value)
+}
+
 // remove removes the folder, unless another controller's is the same.
 func (g *group) remove(controller string) {
 	folder := g.folders[controller]
@@ -104,7 +144,7 @@ func (g *group) remove(controller string) {
 }
 
 func (g *group) close() {
-	for _, controller := range []string{cpu, memory} {
+	for _, controller := range controllers {
 		if g.has(controller) {
 			g.remove(controller)
 		}

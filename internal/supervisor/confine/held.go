@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,6 +31,8 @@ type Process interface {
 type Held struct {
 	Process
 	box    *Box
+	memory atomic.Int64 // bytes, 0 for no limit
+	watch  sync.Once
 	passed atomic.Bool
 	gone   chan struct{}
 }
@@ -40,7 +43,7 @@ func (h *Held) Wait() lifecycle.Exit {
 	exit := h.Process.Wait()
 	close(h.gone)
 	if exit.Signal == syscall.SIGKILL && (h.passed.Load() || h.box.group.killed()) {
-		exit.Reason = fmt.Sprintf("it passed its memory limit of %d MiB", h.box.limits.Memory>>20)
+		exit.Reason = fmt.Sprintf("it passed its memory limit of %d MiB", h.memory.Load()>>20)
 	}
 	h.box.Close()
 	return exit
@@ -79,8 +82,17 @@ func renice(pid, value int) error {
 	return nil
 }
 
-// watch kills the process when it passes its limit.
-func (h *Held) watch() {
+// limit holds the process to so many bytes from now on, or to none.
+func (h *Held) limit(memory int64) {
+	h.memory.Store(memory)
+	h.box.group.allow(memory)
+	if memory > 0 {
+		h.watch.Do(func() { go h.lookAfter() })
+	}
+}
+
+// lookAfter kills the process when it passes its limit.
+func (h *Held) lookAfter() {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
@@ -89,7 +101,7 @@ func (h *Held) watch() {
 			return
 		case <-tick.C:
 		}
-		if anonymous(h.PID()) > h.box.limits.Memory {
+		if limit := h.memory.Load(); limit > 0 && anonymous(h.PID()) > limit {
 			h.passed.Store(true)
 			h.Signal(syscall.SIGKILL)
 			return

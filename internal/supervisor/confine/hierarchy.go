@@ -24,7 +24,7 @@ type hierarchy struct {
 func find(proc string, delegated func(folder string) bool) map[string]hierarchy {
 	mounts, own := mountsOf(proc), ownOf(proc)
 	found := map[string]hierarchy{}
-	for _, controller := range []string{cpu, memory} {
+	for _, controller := range controllers {
 		if folder, ok := mounts.folder(controller, own[controller]); ok && own[controller] != "" {
 			found[controller] = hierarchy{1, folder}
 		}
@@ -51,7 +51,7 @@ func divide(base string, inside bool) map[string]hierarchy {
 		return found
 	}
 	available, _ := os.ReadFile(filepath.Join(base, "cgroup.controllers"))
-	for _, controller := range []string{cpu, memory} {
+	for _, controller := range controllers {
 		if slices.Contains(strings.Fields(string(available)), controller) && write(filepath.Join(base, "cgroup.subtree_control"), "+"+controller) == nil {
 			found[controller] = hierarchy{2, base}
 		}

@@ -20,7 +20,10 @@
 //	 |                   |                                       |
 //	 +------ stop ----> Stopped <------------- exit -------------+
 //
+// A machine that is held goes the way of one that is stopped, from any state that is not
+// over, to Held; from there it is resumed to Starting, or stopped for good.
+//
 // Killing ends as Stopping does: what follows the exit is the machine's goal
-// (start again at once, after a backoff, never, or Failed). No successor is
+// (start again at once, after a backoff, never, when it is resumed, or Failed). No successor is
 // ever started before the exit of the process before it was seen.
 package lifecycle

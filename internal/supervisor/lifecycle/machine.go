@@ -16,8 +16,8 @@ type Config struct {
 	// HopelessCode is the exit code by which a process says that its flags, files
 	// or wiring are wrong, so that starting it again cannot help.
 	HopelessCode int
-	// NeededAtStart makes every exit before the first Ready a failure, and not
-	// only one that blames the configuration.
+	// NeededAtStart makes every exit with a code before the first Ready a failure, and
+	// not only one that blames the configuration.
 	NeededAtStart bool
 	// Stages are those the process reports, in their order.
 	Stages []tier.Stage
@@ -132,9 +132,10 @@ func (m *Machine) strange(e Exit) bool {
 	return m.why == "" && e.Code == 0 && e.Signal == 0 && !m.everReady && m.stage == "" && !m.life.breathed
 }
 
-// verdict is the goal after an exit nobody asked for.
+// verdict is the goal after an exit nobody asked for. A signal comes from outside, say from
+// a kernel that is short of memory, and says nothing about the next try.
 func (m *Machine) verdict(e Exit) goal {
-	if !m.everReady && (e.Hopeless || m.cfg.NeededAtStart) {
+	if !m.everReady && (e.Hopeless || m.cfg.NeededAtStart && e.Signal == 0) {
 		return fail
 	}
 	return again
@@ -145,6 +146,8 @@ func (m *Machine) follow(now time.Time, e Exit) {
 	switch m.goal {
 	case stay:
 		m.transition(Stopped, "")
+	case hold:
+		m.transition(Held, "")
 	case fail:
 		m.transition(Failed, e.String())
 	case restart:
@@ -207,7 +210,7 @@ func (m *Machine) Restart(now time.Time) (do []Action, ok bool) {
 // so is one whose graceful stop is under way.
 func (m *Machine) Stop(hurry bool) []Action {
 	switch m.state {
-	case Idle, Backoff:
+	case Idle, Backoff, Held:
 		m.transition(Stopped, "")
 	case Starting, Ready, Unready:
 		m.goal = stay

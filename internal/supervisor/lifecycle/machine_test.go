@@ -66,6 +66,10 @@ func (r *trial) event(word string) {
 		do = r.m.Rejected("other settings")
 	case verb == "restart":
 		do, _ = r.m.Restart(r.now)
+	case verb == "hold":
+		do, _ = r.m.Hold()
+	case verb == "resume":
+		do, _ = r.m.Resume(r.now)
 	case verb == "stop":
 		do = r.m.Stop(false)
 	case verb == "hurry":
@@ -180,6 +184,30 @@ func TestEveryTransition(t *testing.T) {
 		{"stop after the end", up + "stop exit:0", "stop", Stopped, nil},
 		{"an exit after the end", "stop", "exit:0", Stopped, nil},
 
+		{"hold before the start", "", "hold", Held, []string{"disarm", "to stopped by operator"}},
+		{"hold when ready", up, "hold", Stopping, []string{"disarm", "to stopping", "signal SIGTERM", "arm 1m20s"}},
+		{"hold in backoff", "start spawned exit:1", "hold", Held, []string{"disarm", "to stopped by operator"}},
+		{"held", up + "hold", "exit:0", Held, []string{"disarm", "to stopped by operator"}},
+		{"a crash while being held is not restarted", up + "hold", "exit:2", Held, []string{"disarm", "to stopped by operator"}},
+		{"held, had to be killed", up + "hold elapsed", "exit:kill", Held, []string{"disarm", "to stopped by operator"}},
+		{"held twice", up + "hold exit:0", "hold", Held, nil},
+		{"a timer that comes late", "start spawned exit:1 hold", "elapsed", Held, nil},
+		{"hold during a restart", up + "restart hold", "exit:0", Held, []string{"disarm", "to stopped by operator"}},
+		{"hold while killed for its silence", up + "+20s silent silent silent hold", "exit:kill", Held, []string{"disarm", "to stopped by operator"}},
+		{"hold during a stop", up + "stop hold", "exit:0", Stopped, []string{"disarm", "to stopped"}},
+		{"hold after the end", "stop", "hold", Stopped, nil},
+		{"start of one that is held is no start", up + "hold exit:0", "start", Held, nil},
+		{"restart of one that is held", up + "hold exit:0", "restart", Held, nil},
+		{"resumed", up + "hold exit:0", "resume", Starting, []string{"disarm", "to starting", "launch"}},
+		{"resumed, up", up + "hold exit:0 resume spawned reach:prepared", "reach:ready", Ready, []string{"stage ready", "disarm", "to ready"}},
+		{"resumed before it is gone", up + "hold resume", "exit:0", Starting, []string{"disarm", "to starting", "launch"}},
+		{"resume when ready", up, "resume", Ready, nil},
+		{"resume in backoff", "start spawned exit:1", "resume", Backoff, nil},
+		{"resume after the end", "stop", "resume", Stopped, nil},
+		{"crash after it was resumed", up + "exit:1 hold resume spawned", "exit:1", Backoff, []string{"disarm", "to backoff", "arm 500ms"}},
+		{"stop of one that is held", up + "hold exit:0", "stop", Stopped, []string{"disarm", "to stopped"}},
+		{"stop while being held", up + "hold stop", "exit:0", Stopped, []string{"disarm", "to stopped"}},
+
 		{"restart when ready", up, "restart", Stopping, []string{"disarm", "to stopping", "signal SIGTERM", "arm 1m20s"}},
 		{"restart, gone", up + "restart", "exit:0", Starting, []string{"disarm", "to starting", "launch"}},
 		{"restart, had to be killed", up + "restart elapsed", "exit:kill", Starting, []string{"disarm", "to starting", "launch"}},
@@ -215,6 +243,8 @@ func TestEveryTransition(t *testing.T) {
 func TestNeededAtStart(t *testing.T) {
 	needed := func(c *Config) { c.NeededAtStart = true }
 	newTrial(t, needed).events("start spawned exit:1").wantState(Failed)
+	newTrial(t, needed).events("start spawned exit:kill").wantState(Backoff)
+	newTrial(t, needed).events("start spawned exit:kill elapsed spawned exit:1").wantState(Failed)
 	newTrial(t, needed).events(up + "exit:1").wantState(Backoff)
 }
 

@@ -20,6 +20,8 @@ const (
 	Killing State = "killing"
 	// Stopped: the process is gone and none will follow.
 	Stopped State = "stopped"
+	// Held: an operator has stopped it, and it waits until one starts it again.
+	Held State = "stopped by operator"
 	// Failed: the process is gone and starting another cannot help.
 	Failed State = "failed"
 )
@@ -43,5 +45,6 @@ const (
 	again   goal = iota // start another after a backoff
 	restart             // start another at once
 	stay                // remain stopped
+	hold                // remain stopped until it is resumed
 	fail                // remain failed
 )

@@ -59,5 +59,6 @@ func dial(address string, cfg *tls.Config) (*grpc.ClientConn, error) {
 			MinConnectTimeout: checkTimeout,
 		}),
 		grpc.WithIdleTimeout(0),
+		grpc.WithNoProxy(),
 	)
 }

@@ -19,6 +19,8 @@ const (
 	DefaultWatchGrace = 10 * time.Second
 	// DefaultRequestTimeout is kube-apiserver's.
 	DefaultRequestTimeout = 60 * time.Second
+	// EmulatedVersion is the flag of the minor of Kubernetes whose API is served.
+	EmulatedVersion = "emulated-version"
 	// DefaultAuditWebhookBackoff is kube-apiserver's first pause before it asks an
 	// audit webhook again.
 	DefaultAuditWebhookBackoff = 10 * time.Second
@@ -42,6 +44,9 @@ type Given struct {
 	Advertise, Reconciler string
 	// SSHKey is core's where nodes are reached by SSH, else empty.
 	SSHKey string
+	// Emulate is the minor of Kubernetes to emulate while tiers are upgraded, such as
+	// 1.37; empty is the program's own.
+	Emulate string
 }
 
 // Arguments returns the command line of the named tier: what is given, ours
@@ -92,6 +97,7 @@ func (o *Options) defaults(name tier.Name, g Given) []setting {
 		{"etcd-certfile", g.EtcdClient.Cert},
 		{"etcd-keyfile", g.EtcdClient.Key},
 		{"authorization-mode", "Node,RBAC"},
+		{EmulatedVersion, g.Emulate},
 		{"shutdown-watch-termination-grace-period", DefaultWatchGrace.String()},
 	}
 	if name == g.Head {

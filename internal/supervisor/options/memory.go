@@ -1,10 +1,7 @@
 package options
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -41,30 +38,16 @@ func (l MemoryLimits) Set(value string) error {
 }
 
 // String implements pflag.Value.
-func (l MemoryLimits) String() string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(l)) {
-		all = append(all, fmt.Sprintf("%s=%s", name, resource.NewQuantity(l[name], resource.BinarySI)))
+func (l MemoryLimits) String() string { return strings.Join(pairs(l.quantities()), ",") }
+
+// quantities are the limits as people write them.
+func (l MemoryLimits) quantities() map[tier.Name]string {
+	all := map[tier.Name]string{}
+	for name, bytes := range l {
+		all[name] = resource.NewQuantity(bytes, resource.BinarySI).String()
 	}
-	return strings.Join(all, ",")
+	return all
 }
 
 // Type implements pflag.Value.
 func (l MemoryLimits) Type() string { return "TIER=SIZE" }
-
-// checkMemoryLimits refuses what would be for nobody.
-func (o *Options) checkMemoryLimits() error {
-	if _, given := o.MemoryLimits[tier.Aggregator]; given && o.WithoutAggregator {
-		return errors.New("--memory-limit names aggregator, which --without-aggregator leaves out")
-	}
-	return nil
-}
-
-// pairs are the limits of a file as the flag takes them.
-func pairs(limits map[tier.Name]string) []string {
-	var all []string
-	for _, name := range slices.Sorted(maps.Keys(limits)) {
-		all = append(all, string(name)+"="+limits[name])
-	}
-	return all
-}

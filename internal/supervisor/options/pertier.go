@@ -14,10 +14,10 @@ import (
 )
 
 // perTier are the flags that may differ from tier to tier: what one process
-// carries and what it says of itself. All others describe the one API that the
+// carries, what it says of itself and who it is to an etcd of the user's. All others describe the one API that the
 // tiers make together, or are read by the supervisor too.
 var perTier = []string{
-	"contention-profiling", "default-watch-cache-size", "delete-collection-workers", "livez-grace-period", "logging-format",
+	"contention-profiling", "default-watch-cache-size", "delete-collection-workers", "etcd-certfile", "etcd-keyfile", "livez-grace-period", "logging-format",
 	"max-mutating-requests-inflight", "max-requests-inflight", "profiling", "v", "vmodule", "watch-cache", "watch-cache-sizes",
 }
 
@@ -81,12 +81,32 @@ func (f *TierFlags) String() string {
 // Type implements pflag.Value.
 func (f *TierFlags) Type() string { return "TIER=FLAG=VALUE" }
 
-// checkTierFlags refuses what would be for nobody.
-func (o *Options) checkTierFlags() error {
-	if o.WithoutAggregator && len(o.TierFlags.For(tier.Aggregator)) > 0 {
-		return fmt.Errorf("--tier-flag names %s, which --without-aggregator leaves out", tier.Aggregator)
+// checkLeftOut refuses what would be for nobody.
+func (o *Options) checkLeftOut() error {
+	if !o.WithoutAggregator {
+		return nil
+	}
+	for flag, given := range map[string]bool{
+		"tier-flag":    len(o.TierFlags.For(tier.Aggregator)) > 0,
+		"replicas":     o.Replicas[tier.Aggregator] > 0,
+		"memory-limit": o.MemoryLimits[tier.Aggregator] > 0,
+		"cpu-limit":    o.CPULimits[tier.Aggregator] > 0,
+		"pids-limit":   o.PidsLimits[tier.Aggregator] > 0,
+	} {
+		if given {
+			return fmt.Errorf("--%s names %s, which --without-aggregator leaves out", flag, tier.Aggregator)
+		}
 	}
 	return nil
+}
+
+// pairs are TIER=VALUE, in the order of names, as flags take what a file has by tier.
+func pairs[K ~string, V any](of map[K]V) []string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, fmt.Sprintf("%s=%v", name, of[name]))
+	}
+	return all
 }
 
 // readTierFlags sets the flags of single tiers that the file names, all or, as with
@@ -100,7 +120,7 @@ func (f *File) readTierFlags(o *Options, fs *pflag.FlagSet) error {
 		for _, flag := range slices.Sorted(maps.Keys(flags)) {
 			for _, value := range flags[flag] {
 				if err := o.TierFlags.Set(string(name) + "=" + flag + "=" + value); err != nil {
-					return fmt.Errorf("tierFlags: %w", err)
+					return fmt.Errorf("cannot use %s: tierFlags: %w", o.called(o.origins["tierFlags."+string(name)+"."+flag]), err)
 				}
 			}
 		}

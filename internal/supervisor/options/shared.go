@@ -1,7 +1,6 @@
 package options
 
 import (
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -37,11 +36,13 @@ func (o *Options) Shared(folder string) (config []byte, files []SharedFile, err 
 		files = append(files, f)
 		return path.Join(folder, f.Name)
 	}
+	transport, validity := o.HopTransport.String(), o.CertValidity.String()
 	file := File{
 		APIVersion: APIVersion, Kind: Kind,
 		SecurePort: &o.SecurePort, EtcdServers: o.EtcdServers, ExtensionsEtcdServers: o.ExtensionsEtcd.Servers,
 		Flags: map[string]values{}, TierFlags: map[tier.Name]map[string]values{},
-		Replicas: maps.Clone(o.Replicas.given),
+		Replicas: o.Replicas, MemoryLimits: o.MemoryLimits.quantities(), CPULimits: o.CPULimits.quantities(), PidsLimits: o.PidsLimits, HopTransport: &transport,
+		InternalCertValidity: &validity,
 	}
 	for _, one := range []struct {
 		flag, value string
