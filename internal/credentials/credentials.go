@@ -69,7 +69,7 @@ func (c *Credentials) Reload() (changed bool, err error) {
 	if !next.Roots.AppendCertsFromPEM(bundle) {
 		return false, fmt.Errorf("cannot use the CA: %s holds no certificate", c.files.CA)
 	}
-	if next.Pair, err = tls.LoadX509KeyPair(c.files.Cert, c.files.Key); err != nil {
+	if next.Pair, err = KeyPair(c.files.Cert, c.files.Key); err != nil {
 		return false, pairError{fmt.Errorf("cannot load the certificate %s and its key: %w", c.files.Cert, err)}
 	}
 	before := c.now.Load()

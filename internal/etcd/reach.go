@@ -14,10 +14,11 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
+	grpccredentials "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"triptych.dev/triptych/internal/credentials"
 	"triptych.dev/triptych/internal/process"
 )
 
@@ -152,7 +153,7 @@ func (r Remote) ask(ctx context.Context, server string) error {
 	return nil
 }
 
-func (r Remote) transport(u *url.URL) (credentials.TransportCredentials, error) {
+func (r Remote) transport(u *url.URL) (grpccredentials.TransportCredentials, error) {
 	if u.Scheme != "https" {
 		return insecure.NewCredentials(), nil
 	}
@@ -166,11 +167,11 @@ func (r Remote) transport(u *url.URL) (credentials.TransportCredentials, error) 
 		cfg.RootCAs.AppendCertsFromPEM(data)
 	}
 	if r.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(r.CertFile, r.KeyFile)
+		cert, err := credentials.KeyPair(r.CertFile, r.KeyFile)
 		if err != nil {
 			return nil, err
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}
-	return credentials.NewTLS(cfg), nil
+	return grpccredentials.NewTLS(cfg), nil
 }

@@ -39,7 +39,7 @@ func (s *Server) load() error {
 	if !c.ca.AppendCertsFromPEM(bundle) {
 		return fmt.Errorf("cannot use the internal CA: no certificate in %s", s.config.CAFile)
 	}
-	if c.serving, err = tls.LoadX509KeyPair(s.config.CertFile, s.config.KeyFile); err != nil {
+	if c.serving, err = credentials.KeyPair(s.config.CertFile, s.config.KeyFile); err != nil {
 		return fmt.Errorf("cannot load the hop's serving certificate: %w", err)
 	}
 	s.credentials.Store(c)

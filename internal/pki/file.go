@@ -87,6 +87,7 @@ func writeCert(path string, cert *x509.Certificate) error {
 
 func writeKey(path string, key crypto.Signer) error {
 	data, err := keyutil.MarshalPrivateKeyToPEM(key)
+	defer clear(data)
 	if err != nil {
 		return err
 	}

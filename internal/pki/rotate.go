@@ -108,6 +108,7 @@ func (e *ensurer) rotate(step Step) error {
 			return errors.New("the next CA is not trusted yet: run the step trust first, on every host that shares the CA")
 		}
 		key, err := os.ReadFile(next.Key)
+		defer clear(key)
 		if err != nil {
 			return unreadable(err)
 		}
@@ -197,6 +198,7 @@ func (e *ensurer) continueRotation() error {
 		}
 	}
 	key, err := os.ReadFile(next.Key)
+	defer clear(key)
 	if err == nil {
 		// The last thing to be removed is the certificate.
 		err = datadir.WriteFile(e.paths.pair(internalCAName).Key, key, keyMode)

@@ -20,7 +20,7 @@ func ClientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error
 	for _, c := range bundle {
 		roots.AddCert(c)
 	}
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+	cert, err := credentials.KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load the certificate %s and its key: %w", certFile, err)
 	}
