@@ -23,7 +23,7 @@ const (
 
 func main() {
 	harness.ChildMain()
-	only := flag.String("only", "", "print one part: starts, memory, openapi, discovery, revocations, rights or kills")
+	only := flag.String("only", "", "print one part: starts, sandbox, memory, openapi, discovery, revocations, rights or kills")
 	flag.Parse()
 	if err := report(*only); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -38,13 +38,16 @@ func report(only string) error {
 	}
 	defer os.RemoveAll(dir)
 	fmt.Printf("Measured on %d cores, %s.\n", runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
-	if only == "" || only == "starts" {
-		if err := reportStarts(dir); err != nil {
+	for _, part := range []struct {
+		name  string
+		print func(dir string) error
+	}{{"starts", reportStarts}, {"sandbox", reportSandbox}} {
+		if only != "" && only != part.name {
+			continue
+		}
+		if err := part.print(dir); err != nil || only != "" {
 			return err
 		}
-	}
-	if only == "starts" {
-		return nil
 	}
 	return reportRunning(dir, only)
 }
@@ -74,8 +77,8 @@ func (p *pair) close() error {
 }
 
 // startOurs returns how long it took until every tier was ready.
-func startOurs(dir string) (*harness.Cluster, time.Duration, error) {
-	c, err := harness.Launch(harness.Options{Dir: dir})
+func startOurs(dir string, args ...string) (*harness.Cluster, time.Duration, error) {
+	c, err := harness.Launch(harness.Options{Dir: dir, Args: args})
 	if err != nil {
 		return nil, 0, err
 	}
