@@ -208,6 +208,14 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 		"nodes are connecting": {"TriptychNodesUnreachable", `triptych_ssh_tunnels{tier="core",state="connecting"} 3x60`, -1, ""},
 		"stale":                {"TriptychTunnelsStale", `triptych_ssh_sync_age_seconds{tier="core"} 0+60x60`, 11, `tier="core"`},
 		"in time":              {"TriptychTunnelsStale", `triptych_ssh_sync_age_seconds{tier="core"} 30x60`, -1, ""},
+		"not ready":            {"TriptychReplicaNotReady", `triptych_supervisor_replica_ready{instance="a",tier="core",replica="core-0"} 1x9 0x50`, 12, `instance="a", replica="core-0", tier="core"`},
+		"stopped on purpose": {"TriptychReplicaNotReady", "triptych_supervisor_replica_ready{instance=\"a\",tier=\"core\",replica=\"core-0\"} 0x60\n" +
+			`triptych_supervisor_replica_state{instance="a",tier="core",replica="core-0",state="stopped by operator"} 1x60`, -1, ""},
+		"ends soon":    {"TriptychCertificateExpires", `triptych_supervisor_certificate_expiration_timestamp_seconds{instance="a",certificate="x"} 3600x60`, 10, `certificate="x", instance="a"`},
+		"ends tonight": {"TriptychCertificateExpires", `triptych_supervisor_certificate_expiration_timestamp_seconds{instance="a",certificate="x"} 28800x60`, -1, ""},
+		"fills":        {"TriptychEtcdFills", "triptych_supervisor_etcd_size_bytes{instance=\"a\"} 90x60\ntriptych_supervisor_etcd_quota_bytes{instance=\"a\"} 100x60", 10, `instance="a"`},
+		"has room":     {"TriptychEtcdFills", "triptych_supervisor_etcd_size_bytes{instance=\"a\"} 50x60\ntriptych_supervisor_etcd_quota_bytes{instance=\"a\"} 100x60", -1, ""},
+		"no snapshot":  {"TriptychSnapshotFailed", `triptych_supervisor_snapshot_failed{instance="a"} 0x4 1x50`, 5, `instance="a"`},
 	} {
 		tested[tc.alert] = true
 		t.Run(name, func(t *testing.T) {
