@@ -2,6 +2,7 @@ package spine
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -130,10 +131,12 @@ func TestNothingThatExistsIsEverNotFound(t *testing.T) {
 }
 
 // A supervisor that is killed takes everything with it: no orphan goes on
-// writing beside its successor.
+// writing beside its successor. That waits for the port, which processes that have not noticed yet still hold.
 func TestKilledSupervisorLeavesNothingBehind(t *testing.T) {
 	dir := harness.TempDir(t)
-	c := harness.Run(t, harness.Options{Dir: dir})
+	port := harness.Must(harness.FreePort())(t)
+	options := harness.Options{Dir: dir, Args: []string{"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port)}}
+	c := harness.Run(t, options)
 	if found := harness.ProcsOf(dir); len(found) != 5 {
 		t.Fatalf("want supervisor, etcd and three tiers, got %v", found)
 	}
@@ -144,7 +147,9 @@ func TestKilledSupervisorLeavesNothingBehind(t *testing.T) {
 	if err := c.GoneWithin(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	again := harness.Run(t, harness.Options{Dir: dir})
+	holder := harness.Must(net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)))(t)
+	time.AfterFunc(2*time.Second, func() { holder.Close() })
+	again := harness.Run(t, options)
 	if got := again.Get(t, "/api/v1/namespaces/default/configmaps/acknowledged"); got.Code != http.StatusOK {
 		t.Errorf("an acknowledged write: %s", got)
 	}

@@ -51,8 +51,8 @@ func (d door) dial(config *tls.Config) (net.Conn, error) {
 	return over, conn.SetDeadline(time.Time{})
 }
 
-// doorsOf are all that there should be, by address.
-func doorsOf(t *testing.T, c *harness.Cluster) map[string]door {
+// doorsOf are all that there should be, by address. metrics is --metrics-bind-address.
+func doorsOf(t *testing.T, c *harness.Cluster, metrics string) map[string]door {
 	t.Helper()
 	in := insideOf(t, c)
 	w := harness.Must(wiring.Load(c.Path("run", "core-0.wiring.json"), tier.Core))(t)
@@ -65,6 +65,7 @@ func doorsOf(t *testing.T, c *harness.Cluster) map[string]door {
 	all := []door{
 		{name: "secure port", network: "tcp", address: strings.TrimPrefix(c.URL(t), "https://"), peer: &tls.Config{InsecureSkipVerify: true}, public: true, http1: true, http2: true, patience: cut},
 		{name: "insecure port", network: "tcp", address: strings.TrimPrefix(status.InsecureURL, "http://"), public: true, http1: true, patience: cut},
+		{name: "metrics", network: "tcp", address: metrics, peer: c.TLS(t), public: true, http1: true, patience: cut},
 		{name: "control socket", network: "unix", address: c.Path("run", "control.sock"), owned: true, http1: true, patience: cut},
 		{name: "etcd", network: "tcp", address: strings.TrimPrefix(etcd.URL, "https://"), peer: etcdTLS, http2: true},
 		{name: "etcd's health", network: "unix", address: c.Path("etcd", "http.sock"), peer: etcdTLS, http1: true},
@@ -93,11 +94,12 @@ func TestEveryListenerIsKnownAndWithstandsAbuse(t *testing.T) {
 	t.Parallel()
 	files := harness.TempDir(t)
 	harness.WriteFile(t, files+"/audit.yaml", []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"), 0o600)
+	metrics := fmt.Sprintf("127.0.0.1:%d", harness.Must(harness.FreePort())(t))
 	c := harness.Run(t, harness.Options{Args: []string{
-		"--hop-transport=unix", fmt.Sprintf("--insecure-port=%d", harness.Must(harness.FreePort())(t)),
+		"--hop-transport=unix", "--metrics-bind-address=" + metrics, fmt.Sprintf("--insecure-port=%d", harness.Must(harness.FreePort())(t)),
 		"--audit-policy-file=" + files + "/audit.yaml", "--audit-log-path=" + files + "/audit.log",
 	}})
-	doors := doorsOf(t, c)
+	doors := doorsOf(t, c, metrics)
 	var pids []int
 	for _, p := range harness.ProcsOf(c.Dir) {
 		pids = append(pids, p.PID)

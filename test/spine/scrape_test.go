@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -72,5 +73,8 @@ func TestTheSupervisorsMetricsOutliveTheTiers(t *testing.T) {
 	stranger.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &stranger.Certificates[0], nil }
 	if code, text := get(stranger, ""); code != 0 {
 		t.Errorf("a certificate of another CA: %d %s", code, text)
+	}
+	if log := string(harness.Must(os.ReadFile(c.Path("log", "supervisor.log")))(t)); !strings.Contains(log, `"Turned a peer away" listener="metrics"`) {
+		t.Errorf("who was refused is not told:\n%s", log)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"triptych.dev/triptych/internal/credentials"
 	"triptych.dev/triptych/internal/refusal"
@@ -28,8 +29,8 @@ import (
 const (
 	// headerTimeout and answerTimeout bound how long a client may take, idleTimeout how long it may keep a connection.
 	headerTimeout, answerTimeout, idleTimeout = 10 * time.Second, 30 * time.Second, 3 * time.Minute
-	// maxScrapes is how many are answered at a time.
-	maxScrapes = 4
+	// maxScrapes is how many are answered at a time, maxConnections how many may be open; others wait.
+	maxScrapes, maxConnections = 4, 256
 )
 
 // groups of a client certificate that may read metrics, as they may with kube-apiserver.
@@ -65,7 +66,7 @@ func New(c Config) *Server {
 		Handler: s.authenticated(mux), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: answerTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: log.New(io.Discard, "", 0),
 	}
-	s.listener = tls.NewListener(c.Listener, &tls.Config{
+	s.listener = tls.NewListener(netutil.LimitListener(c.Listener, maxConnections), &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			now := c.Credentials.Now()
