@@ -12,12 +12,15 @@ import (
 	"triptych.dev/triptych/test/harness"
 )
 
+// ofTheSupervisor is how metrics begin that the supervisor has itself.
+const ofTheSupervisor = "triptych_supervisor_"
+
 // The supervisor's own metrics are there when every tier is away, and for nobody without credentials.
 func TestTheSupervisorsMetricsOutliveTheTiers(t *testing.T) {
 	token := harness.TempDir(t) + "/token"
 	harness.WriteFile(t, token, []byte("s3cret\n"), 0o600)
 	address := fmt.Sprintf("127.0.0.1:%d", harness.Must(harness.FreePort())(t))
-	c := harness.Run(t, harness.Options{Args: []string{"--metrics-bind-address=" + address, "--metrics-token-file=" + token}})
+	c := harness.Run(t, harness.Options{Args: []string{"--metrics-bind-address=" + address, "--metrics-token-file=" + token, "--snapshot-schedule=24h"}})
 	admin := c.TLS(t)
 	nobody := &tls.Config{RootCAs: admin.RootCAs}
 	get := func(config *tls.Config, bearer string) (int, string) {
@@ -33,6 +36,20 @@ func TestTheSupervisorsMetricsOutliveTheTiers(t *testing.T) {
 		defer resp.Body.Close()
 		return resp.StatusCode, string(harness.Must(io.ReadAll(resp.Body))(t))
 	}
+	harness.Eventually(t, soon, "all metrics", func() error {
+		code, text := get(admin, "")
+		if code != http.StatusOK || !strings.Contains(text, "triptych_supervisor_etcd_quota_bytes ") || strings.Count(text, "triptych_supervisor_replica_watches{") != 3 {
+			return fmt.Errorf("%d: %s", code, text)
+		}
+		return nil
+	})
+	_, whole := get(admin, "")
+	var names []string
+	for family := range families([]byte(whole)) {
+		name, _, _ := strings.Cut(family, " ")
+		names = append(names, name)
+	}
+	namesAreDocumented(t, names, func(name string) bool { return strings.HasPrefix(name, ofTheSupervisor) })
 	for _, tier := range []string{"aggregator", "core", "extensions"} {
 		if _, stderr, code := c.Supervisor(t.Context(), "stop", tier); code != 0 {
 			t.Fatalf("exit code %d: %s", code, stderr)
