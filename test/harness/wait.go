@@ -7,17 +7,22 @@ import (
 	"time"
 )
 
-// Poll is how often conditions are looked at.
-const Poll = 50 * time.Millisecond
+const (
+	// Poll is how long Await pauses after a look that costs nothing.
+	Poll = 50 * time.Millisecond
+	// A look that takes a while, such as one that runs a command, takes the CPU away from what is waited for: the pause
+	// after it is pauseFactor times as long as it took, and at most longestPause.
+	pauseFactor  = 4
+	longestPause = 500 * time.Millisecond
+)
 
 // Await calls cond until it returns nil, at most for bound, and returns its last
 // error if it never does.
 func Await(ctx context.Context, bound time.Duration, what string, cond func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	tick := time.NewTicker(Poll)
-	defer tick.Stop()
 	for {
+		began := time.Now()
 		err := cond()
 		if err == nil {
 			return nil
@@ -25,7 +30,7 @@ func Await(ctx context.Context, bound time.Duration, what string, cond func() er
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("not within %v: %s: %w", bound, what, err)
-		case <-tick.C:
+		case <-time.After(min(max(Poll, pauseFactor*time.Since(began)), longestPause)):
 		}
 	}
 }
