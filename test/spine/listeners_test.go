@@ -60,12 +60,14 @@ func doorsOf(t *testing.T, c *harness.Cluster, metrics string) map[string]door {
 	etcd := c.EtcdAs(t, "etcd/core-client")
 	etcdTLS := harness.Must(etcd.TLS())(t)
 	etcdTLS.ServerName = "127.0.0.1"
+	admin := c.TLS(t)
+	admin.ServerName = "127.0.0.1"
 	// The head's and stock's server give up after 32 s, ours after 30 s.
 	const cut = 45 * time.Second
 	all := []door{
 		{name: "secure port", network: "tcp", address: strings.TrimPrefix(c.URL(t), "https://"), peer: &tls.Config{InsecureSkipVerify: true}, public: true, http1: true, http2: true, patience: cut},
 		{name: "insecure port", network: "tcp", address: strings.TrimPrefix(status.InsecureURL, "http://"), public: true, http1: true, patience: cut},
-		{name: "metrics", network: "tcp", address: metrics, peer: c.TLS(t), public: true, http1: true, patience: cut},
+		{name: "metrics", network: "tcp", address: metrics, peer: admin, public: true, http1: true, patience: cut},
 		{name: "control socket", network: "unix", address: c.Path("run", "control.sock"), owned: true, http1: true, patience: cut},
 		{name: "etcd", network: "tcp", address: strings.TrimPrefix(etcd.URL, "https://"), peer: etcdTLS, http2: true},
 		{name: "etcd's health", network: "unix", address: c.Path("etcd", "http.sock"), peer: etcdTLS, http1: true},
