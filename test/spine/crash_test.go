@@ -147,7 +147,11 @@ func TestKilledSupervisorLeavesNothingBehind(t *testing.T) {
 	if err := c.GoneWithin(10 * time.Second); err != nil {
 		t.Fatal(err)
 	}
-	holder := harness.Must(net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)))(t)
+	var holder net.Listener
+	harness.Eventually(t, soon, "the last of its threads has ended", func() (err error) {
+		holder, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		return err
+	})
 	time.AfterFunc(2*time.Second, func() { holder.Close() })
 	again := harness.Run(t, options)
 	if got := again.Get(t, "/api/v1/namespaces/default/configmaps/acknowledged"); got.Code != http.StatusOK {
