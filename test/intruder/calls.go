@@ -48,39 +48,58 @@ var errUnsure = errors.New("it came to nothing")
 // errTurnedAway is what somebody has said.
 var errTurnedAway = errors.New("turned away")
 
+// attempts are gathered one by one.
+type attempts []Attempt
+
+// add takes one that by refuses, or that works where that is empty.
+func (t *attempts) add(by, what string, try func(*Place) error) {
+	*t = append(*t, Attempt{Name: what, Try: try, By: by, Works: by == ""})
+}
+
 // calls are what to try at the listeners of other tiers, and at the secure port.
 func calls(name tier.Name) []Attempt {
-	var all []Attempt
-	add := func(by, what string, try func(*Place) error) {
-		all = append(all, Attempt{Name: what, Try: try, By: by, Works: by == ""})
+	var all attempts
+	all.impersonate(name)
+	all.speak(name)
+	if name != tier.Aggregator {
+		all.knock(name)
 	}
+	return all
+}
+
+// impersonate are calls as somebody else, at each of the other tiers.
+func (t *attempts) impersonate(name tier.Name) {
 	for _, to := range tier.Order {
 		if to == name {
 			continue
 		}
 		at := string(to)
-		add(byCertificates, "call "+at+" without a certificate", func(p *Place) error { return p.hop(to, nil, masters(), "GET", "/api/v1/secrets", "") })
+		t.add(byCertificates, "call "+at+" without a certificate", func(p *Place) error { return p.hop(to, nil, masters(), "GET", "/api/v1/secrets", "") })
 		for _, who := range []identity.Peer{{Name: identity.Supervisor, Role: identity.Delegation}, {Name: tier.Aggregator, Role: identity.Delegation}, {Name: tier.Core, Role: identity.Self}} {
-			add(byCertificates, fmt.Sprintf("call %s as %s, by a certificate of its own making", at, who), func(p *Place) error {
+			t.add(byCertificates, fmt.Sprintf("call %s as %s, by a certificate of its own making", at, who), func(p *Place) error {
 				return p.hop(to, made(who), masters(), "GET", "/api/v1/secrets", "")
 			})
 		}
 		for _, pair := range []string{"its serving certificate", "its certificate for etcd"} {
-			add(byCertificates, "call "+at+" by "+pair, func(p *Place) error { return p.hop(to, p.pair(pair), masters(), "GET", "/api/v1/secrets", "") })
+			t.add(byCertificates, "call "+at+" by "+pair, func(p *Place) error { return p.hop(to, p.pair(pair), masters(), "GET", "/api/v1/secrets", "") })
 		}
-		add(byCertificates, "have "+at+" read its wiring again, as the supervisor does", func(p *Place) error {
+		t.add(byCertificates, "have "+at+" read its wiring again, as the supervisor does", func(p *Place) error {
 			return p.ask(to, func(ctx context.Context, conn *grpc.ClientConn) error {
 				_, err := handshakev1.NewRewiringClient(conn).Rewire(ctx, &handshakev1.RewireRequest{})
 				return err
 			})
 		})
-		add(byCertificates, "have "+at+" leave, as the supervisor does", func(p *Place) error {
+		t.add(byCertificates, "have "+at+" leave, as the supervisor does", func(p *Place) error {
 			return p.ask(to, func(ctx context.Context, conn *grpc.ClientConn) error {
 				_, err := handshakev1.NewRewiringClient(conn).Leave(ctx, &handshakev1.LeaveRequest{})
 				return err
 			})
 		})
 	}
+}
+
+// speak are calls by what a tier was handed: as itself, and for users.
+func (t *attempts) speak(name tier.Name) {
 	self := func(to tier.Name, path string) func(*Place) error {
 		return func(p *Place) error { return p.hop(to, p.pair("self"), masters(), "GET", path, "") }
 	}
@@ -89,24 +108,24 @@ func calls(name tier.Name) []Attempt {
 	}
 	switch name {
 	case tier.Extensions:
-		add("", "ask core as itself", self(tier.Core, "/version"))
-		add("", "ask aggregator as itself", self(tier.Aggregator, "/version"))
-		add(byRights, "read Secrets at core, saying that it is an administrator", self(tier.Core, "/api/v1/secrets"))
-		add(byRights, "read Secrets at aggregator, saying that it is an administrator", self(tier.Aggregator, "/api/v1/secrets"))
+		t.add("", "ask core as itself", self(tier.Core, "/version"))
+		t.add("", "ask aggregator as itself", self(tier.Aggregator, "/version"))
+		t.add(byRights, "read Secrets at core, saying that it is an administrator", self(tier.Core, "/api/v1/secrets"))
+		t.add(byRights, "read Secrets at aggregator, saying that it is an administrator", self(tier.Aggregator, "/api/v1/secrets"))
 	case tier.Core:
-		add("", "ask aggregator as itself", self(tier.Aggregator, "/version"))
-		add("", "speak for others to extensions", speak(tier.Extensions, "GET", "/version", ""))
-		add(byCertificates, "ask extensions as itself", self(tier.Extensions, "/version"))
-		add(byCertificates, "speak for others to aggregator", speak(tier.Aggregator, "GET", "/api/v1/secrets", ""))
+		t.add("", "ask aggregator as itself", self(tier.Aggregator, "/version"))
+		t.add("", "speak for others to extensions", speak(tier.Extensions, "GET", "/version", ""))
+		t.add(byCertificates, "ask extensions as itself", self(tier.Extensions, "/version"))
+		t.add(byCertificates, "speak for others to aggregator", speak(tier.Aggregator, "GET", "/api/v1/secrets", ""))
 	case tier.Aggregator:
-		add("", "ask core as itself", self(tier.Core, "/version"))
-		add("", "speak for others to extensions", speak(tier.Extensions, "GET", "/version", ""))
-		add(byCertificates, "ask extensions as itself", self(tier.Extensions, "/version"))
-		add(byRights, "read Secrets at core, saying that it is an administrator", self(tier.Core, "/api/v1/secrets"))
-		add("", "read Secrets at core, speaking for an administrator", speak(tier.Core, "GET", "/api/v1/secrets", ""))
-		add("", "have core make a token, speaking for an administrator", speak(tier.Core, "POST", "/api/v1/namespaces/default/serviceaccounts/"+Account+"/token",
+		t.add("", "ask core as itself", self(tier.Core, "/version"))
+		t.add("", "speak for others to extensions", speak(tier.Extensions, "GET", "/version", ""))
+		t.add(byCertificates, "ask extensions as itself", self(tier.Extensions, "/version"))
+		t.add(byRights, "read Secrets at core, saying that it is an administrator", self(tier.Core, "/api/v1/secrets"))
+		t.add("", "read Secrets at core, speaking for an administrator", speak(tier.Core, "GET", "/api/v1/secrets", ""))
+		t.add("", "have core make a token, speaking for an administrator", speak(tier.Core, "POST", "/api/v1/namespaces/default/serviceaccounts/"+Account+"/token",
 			`{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 86400}}`))
-		add(byCertificates, "have core take a token of its own making for good", func(p *Place) error {
+		t.add(byCertificates, "have core take a token of its own making for good", func(p *Place) error {
 			return p.ask(tier.Core, func(ctx context.Context, conn *grpc.ClientConn) error {
 				got, err := handshakev1.NewAuthenticatorClient(conn).Authenticate(ctx, &handshakev1.AuthenticateRequest{Token: forgedToken})
 				if err == nil && got.GetUser() == nil {
@@ -116,26 +135,27 @@ func calls(name tier.Name) []Attempt {
 			})
 		})
 	}
-	if name != tier.Aggregator {
-		add(byCertificates, "ask whose a token is, as the head does", func(p *Place) error {
-			if p.Tier == tier.Core { // which is who is asked: the head answers no such question
-				return p.ask(tier.Aggregator, authenticate)
-			}
-			return p.ask(tier.Core, authenticate)
-		})
-		with := map[string]http.Header{
-			"by its certificate for other tiers": nil, "by a token of its own making": {"Authorization": {"Bearer " + forgedToken}}, "by a header of other tiers": masters(),
+}
+
+// knock are calls as a client of what the head alone is asked by tiers, and of the secure port.
+func (t *attempts) knock(name tier.Name) {
+	t.add(byCertificates, "ask whose a token is, as the head does", func(p *Place) error {
+		if p.Tier == tier.Core { // which is who is asked: the head answers no such question
+			return p.ask(tier.Aggregator, authenticate)
 		}
-		if name == tier.Core { // which judges tokens: without it the head does not know
-			delete(with, "by a token of its own making")
-		}
-		for _, what := range slices.Sorted(maps.Keys(with)) {
-			add(byCertificates, "read Secrets at the secure port "+what, func(p *Place) error {
-				return p.send(p.is.PublicAddress, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.pair("self"), nil }}, with[what], "GET", "/api/v1/secrets", "")
-			})
-		}
+		return p.ask(tier.Core, authenticate)
+	})
+	with := map[string]http.Header{
+		"by its certificate for other tiers": nil, "by a token of its own making": {"Authorization": {"Bearer " + forgedToken}}, "by a header of other tiers": masters(),
 	}
-	return all
+	if name == tier.Core { // which judges tokens: without it the head does not know
+		delete(with, "by a token of its own making")
+	}
+	for _, what := range slices.Sorted(maps.Keys(with)) {
+		t.add(byCertificates, "read Secrets at the secure port "+what, func(p *Place) error {
+			return p.send(p.is.PublicAddress, &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return p.pair("self"), nil }}, with[what], "GET", "/api/v1/secrets", "")
+		})
+	}
 }
 
 func authenticate(ctx context.Context, conn *grpc.ClientConn) error {

@@ -14,12 +14,12 @@ import (
 )
 
 const (
-	// turns are windows of requests to each of the two, one after the other; a window is turnLength requests of one client.
+	// turns are windows of requests to each, one after the other; a window is turnLength requests of one client.
 	turns, turnLength = 10, 300
 	turnPath          = "/api/v1/namespaces/default"
 )
 
-// guarded are two of ours that differ by what holds a tier back.
+// guarded is one of several of ours that differ by what holds a tier back.
 type guarded struct {
 	name string
 	args []string

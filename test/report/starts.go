@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -43,6 +42,4 @@ func reportStarts(dir string) error {
 	return nil
 }
 
-func median(times []time.Duration) time.Duration {
-	return slices.Sorted(slices.Values(times))[len(times)/2]
-}
+func median(times []time.Duration) time.Duration { return quantile(times, 50) }
