@@ -40,6 +40,7 @@ func CallerFrom(ctx context.Context) (id identity.Identity, ok bool) {
 // on the request looks as if the client had connected to this very process.
 func WithIdentity(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ReserveStack()
 		peer, inner := hop.PeerFrom(r.Context())
 		if !inner {
 			identity.Strip(r.Header)
@@ -95,6 +96,7 @@ var headerAuditID = http.CanonicalHeaderKey(auditinternal.HeaderAuditID)
 // WithIdentity found, and nothing else. By now upstream's chain has taken the
 // audit ID; what comes later, a proxy among it, sees the client's own headers.
 var InnerAuthenticator authenticator.RequestFunc = func(r *http.Request) (*authenticator.Response, bool, error) {
+	ReserveStack() // the filter of timeouts has made a goroutine
 	c, ok := r.Context().Value(callerKey{}).(caller)
 	if !ok {
 		return nil, false, nil

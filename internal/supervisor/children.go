@@ -127,7 +127,7 @@ func (s *setup) etcd() (launch, watcher, error) {
 		LogLevel:   s.options.Logs().Level(),
 		Sandbox:    s.options.Sandbox,
 	}
-	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: s.environ, Log: s.log(Etcd, Etcd)}
+	spec := child.Spec{Path: s.executable, Args: append([]string{"etcd"}, o.Args()...), Env: child.WithCPUs(s.environ, s.cpus(Etcd)), Log: s.log(Etcd, Etcd)}
 	spec, err := s.asOwn(Etcd, spec)
 	if err != nil {
 		return nil, nil, err

@@ -1,10 +1,10 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,10 +13,9 @@ import (
 	"sync"
 	"time"
 
-	"triptych.dev/triptych/internal/identity"
-	"triptych.dev/triptych/internal/pki"
+	"k8s.io/client-go/rest"
+
 	"triptych.dev/triptych/internal/tier"
-	"triptych.dev/triptych/internal/wiring"
 )
 
 // recordedClients is the scene by which profiles are made: a server that is busy.
@@ -33,49 +32,44 @@ func record(dir, file string, s settings) (err error) {
 	if err := ours.prepare(); err != nil {
 		return err
 	}
-	length := s.window * time.Duration(len(workloads))
-	var wait sync.WaitGroup
-	profiles, errs := []string{}, make([]error, len(tier.Order))
-	for i, name := range tier.Order {
-		to := filepath.Join(dir, string(name)+".pprof")
-		profiles = append(profiles, to)
-		wait.Go(func() { errs[i] = profile(dir+"/ours", name, length, to) })
+	client, err := rest.HTTPClientFor(ours.config)
+	if err != nil {
+		return err
 	}
-	for _, w := range workloads {
+	var profiles []string
+	for n, w := range workloads {
+		if !s.only.MatchString(w.name) {
+			continue
+		}
 		c, err := newCrowd(w, ours, recordedClients)
 		if err != nil {
 			return err
 		}
-		if _, err := c.window(s.window); err != nil {
+		var wait sync.WaitGroup
+		errs := make([]error, len(tier.Order))
+		for i, name := range tier.Order {
+			to := filepath.Join(dir, fmt.Sprintf("%d-%s.pprof", n, name))
+			profiles = append(profiles, to)
+			wait.Go(func() { errs[i] = profile(client, ours.config.Host, name, s.window, to) })
+		}
+		_, err = c.window(s.window)
+		wait.Wait()
+		if err := errors.Join(append(errs, err)...); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		c.leave()
-	}
-	wait.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
 	}
 	merged, err := exec.Command("go", slices.Concat([]string{"tool", "pprof", "-proto"}, profiles)...).Output()
 	if err != nil {
 		return fmt.Errorf("cannot merge the profiles: %w", err)
 	}
-	fmt.Printf("%d bytes in %s, of %s of load\n", len(merged), file, length)
+	fmt.Printf("%d bytes in %s, of %d profiles of %s each\n", len(merged), file, len(profiles), s.window)
 	return os.WriteFile(file, merged, 0o644)
 }
 
-// profile asks the named tier itself where it spends its time, as its neighbours may.
-func profile(dataDir string, name tier.Name, length time.Duration, to string) error {
-	w, err := wiring.Load(fmt.Sprintf("%s/run/%s-0.wiring.json", dataDir, name), name)
-	if err != nil {
-		return err
-	}
-	cfg, err := pki.ClientTLS(w.PKI.CA, w.PKI.Self.Cert, w.PKI.Self.Key, identity.ServerName(name))
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: cfg, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}
-	defer client.CloseIdleConnections()
-	answer, err := client.Get(fmt.Sprintf("https://%s/debug/pprof/profile?seconds=%d", w.Own().Hop, int(length.Seconds())))
+// profile asks the head where the named tier spends its time. length is rounded up to seconds.
+func profile(client *http.Client, host string, name tier.Name, length time.Duration, to string) error {
+	answer, err := client.Get(fmt.Sprintf("%s/debug/tiers/%s/debug/pprof/profile?seconds=%.0f", host, name, math.Ceil(length.Seconds())))
 	if err != nil {
 		return err
 	}

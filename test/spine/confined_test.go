@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -193,4 +194,19 @@ func groupFile(pid int, version1, version2 string) (string, error) {
 		}
 	}
 	return "", errors.New("its cgroup is nowhere")
+}
+
+// Go's default is all CPUs for each process, and their idle threads keep one another from working.
+func TestTheHeadLeavesHalfOfTheCPUsToWhoAnswers(t *testing.T) {
+	all := runtime.GOMAXPROCS(0)
+	half := (all + 1) / 2
+	if os.Getenv("GOMAXPROCS") != "" {
+		half = all // it is for all processes
+	}
+	metrics := string(harness.Shared(t).Get(t, "/metrics").Body)
+	for name, want := range map[string]int{"aggregator": half, "core": all, "extensions": all} {
+		if line := fmt.Sprintf("go_sched_gomaxprocs_threads{tier=%q} %d\n", name, want); !strings.Contains(metrics, line) {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
 }

@@ -144,6 +144,14 @@ func TestChildrenGetTheirOwnEnvironmentAlone(t *testing.T) {
 			}
 		}
 	}
+	if got := WithCPUs([]string{"TZ=UTC"}, 2); !slices.Equal(got, []string{"TZ=UTC", "GOMAXPROCS=2"}) {
+		t.Errorf("%q", got)
+	}
+	for env, n := range map[string]int{"GOMAXPROCS=7": 2, "TZ=UTC": 0} {
+		if got := WithCPUs([]string{env}, n); !slices.Equal(got, []string{env}) {
+			t.Errorf("%d: %q, want %q alone", n, got, env)
+		}
+	}
 	kept := Environment([]string{"PATH=/bin", "NOTIFY_SOCKET=/s", "KUBE_FEATURE_X=1", "AWS_SECRET=1", "https_proxy=p"})
 	if want := []string{"PATH=/bin", "KUBE_FEATURE_X=1", "https_proxy=p"}; !slices.Equal(kept, want) {
 		t.Errorf("%q, want %q", kept, want)

@@ -45,6 +45,16 @@ func WithMemoryLimit(env []string, limit int64) []string {
 	return append(slices.Clone(env), fmt.Sprintf("GOMEMLIMIT=%d", SoftLimit(limit)))
 }
 
+// WithCPUs returns env with what has a Go program run on no more than n CPUs at once, unless the user
+// has set that. 0 is as many as it may.
+func WithCPUs(env []string, n int) []string {
+	set := slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMAXPROCS=") })
+	if n == 0 || set {
+		return env
+	}
+	return append(slices.Clone(env), fmt.Sprintf("GOMAXPROCS=%d", n))
+}
+
 // SetsMemoryLimit tells whether the user has set that in env.
 func SetsMemoryLimit(env []string) bool {
 	return slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMEMLIMIT=") })
