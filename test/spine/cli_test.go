@@ -211,6 +211,7 @@ func TestStopCommand(t *testing.T) {
 
 // Restart replaces one tier, gracefully, and returns when it is ready again.
 func TestRestartCommand(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{})
 	c.Kubectl(t, "create", "configmap", "read")
 	before := c.WaitReady(t)

@@ -31,6 +31,7 @@ func kill(t *testing.T, c *harness.Cluster, name string) (before, after harness.
 
 // A tier that dies is restarted alone, and the API is whole again.
 func TestCrashedTierIsRestartedAlone(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{})
 	const group = "crash.example.com"
 	installCRD(t, &c.API, group)
@@ -309,6 +310,7 @@ func TestCoreAndHeadStartThoughExtensionsCannot(t *testing.T) {
 
 // A tier that fails again and again is started less and less often.
 func TestRestartsBackOff(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	a := extensionsAway(t, "backoff.example.com")
 	s := a.WaitStatus(t, soon, "four restarts", func(s harness.Status) bool { return s.Replica("extensions").Restarts >= 4 })
 	if s.Replica("core").Restarts != 0 {

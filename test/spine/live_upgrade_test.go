@@ -68,6 +68,7 @@ func pidsOf(s harness.Status) map[string]int {
 // A release of the next minor, which speaks the next protocol, takes over and is given up
 // again, and takes over for good.
 func TestALiveUpgradeFailsNoRequest(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{Args: []string{"--replicas=core=2"}})
 	next := harness.NextBinDir(t)
 	users := beginTraffic(t, c, "upgrade.example.com")
@@ -107,6 +108,7 @@ func TestALiveUpgradeFailsNoRequest(t *testing.T) {
 
 // A release whose core starts and never gets ready costs nobody a request.
 func TestAnUpgradeThatDoesNotGetReadyIsRolledBackUnnoticed(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	for _, tier := range []string{"core", "aggregator"} {
 		t.Run(tier, func(t *testing.T) {
 			c := harness.Run(t, harness.Options{})
@@ -114,8 +116,8 @@ func TestAnUpgradeThatDoesNotGetReadyIsRolledBackUnnoticed(t *testing.T) {
 			// It says its version as it should, and then nothing ever again.
 			next.Wrap(t, tier, `[ "$1" = version ] && exec $real version; exec sleep 1000`)
 			users := beginTraffic(t, c, "fails.example.com")
-			_, stderr, code := c.Supervisor(t.Context(), "upgrade", "--bin-dir", next.Dir, "--ready-within=8s", "--settle=1s")
-			if code != 5 || !strings.Contains(stderr, "not ready within 8s") || !strings.Contains(stderr, "rolled back") {
+			_, stderr, code := c.Supervisor(t.Context(), "upgrade", "--bin-dir", next.Dir, "--ready-within=20s", "--settle=1s")
+			if code != 5 || !strings.Contains(stderr, "not ready within 20s") || !strings.Contains(stderr, "rolled back") {
 				t.Errorf("exit code %d: %s", code, stderr)
 			}
 			wantPrograms(t, c, harness.BinDir(), "v1.37", "")
@@ -168,6 +170,7 @@ func TestAnUpgradeThatCannotWorkIsRefused(t *testing.T) {
 // Killed half way, the supervisor leaves nothing behind, and its successor runs the old
 // programs with everything that was acknowledged.
 func TestAnUpgradeWhoseSupervisorIsKilledLosesNothing(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	c := harness.Run(t, harness.Options{})
 	next := harness.NextBinDir(t)
 	next.Wrap(t, "aggregator", `[ "$1" = version ] && exec $real version; exec sleep 1000`)

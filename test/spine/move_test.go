@@ -284,6 +284,7 @@ func TestAMoveThatIsKilledLosesNothingAndTheWrongEtcdIsRefused(t *testing.T) {
 // The extensions of another host, on the same etcd, stops when a move begins, and does not serve
 // from what was left: what it has acknowledged was moved, and nothing of it is told as missing.
 func TestExtensionsOfAnotherHostLeavesTheEtcdToo(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	own, move, _ := ownEtcd(t)
 	main := harness.Must(harness.StartEtcd(harness.TempDir(t)))(t)
 	t.Cleanup(func() { main.End(soon) })
