@@ -5,7 +5,7 @@ const stackRoom = 24 << 10
 
 // ReserveStack grows the stack of the goroutine that calls it to what serving a request takes, at once. A new
 // goroutine begins with a few KiB, and the runtime doubles them whenever they are full, copying and adjusting every
-// frame there is: deep in the chain, three times in a request, where that costs a tenth of its CPU. Whoever is about
+// frame there is: several times a request, deep in the chain, where there are many (BenchmarkStack). Whoever is about
 // to serve a request calls it while there is little to copy. What is not used is given back by the garbage collector.
 func ReserveStack() { frame(0) }
 
