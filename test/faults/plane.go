@@ -209,7 +209,7 @@ const (
 	moreDescriptors = 40
 	moreGoroutines  = 250
 	moreMemory      = 96 << 20
-	settleBound     = 90 * time.Second
+	settleBound     = 200 * time.Second
 )
 
 // settled waits until every process holds about what it did before the first
