@@ -209,7 +209,7 @@ const (
 	moreDescriptors = 40
 	moreGoroutines  = 250
 	moreMemory      = 96 << 20
-	settleBound     = 200 * time.Second
+	settleBound     = 200 * time.Second // idle connections of a hop are closed after 90
 )
 
 // settled waits until every process holds about what it did before the first
