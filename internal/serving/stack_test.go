@@ -1,6 +1,10 @@
 package serving
 
-import "testing"
+import (
+	"runtime"
+	"sync"
+	"testing"
+)
 
 // deep takes about a KiB of stack a call.
 //
@@ -11,6 +15,38 @@ func deep(n int) byte {
 		return room[n]
 	}
 	return deep(n-1) + room[n]
+}
+
+func TestAReservedStackIsThereAndIsGivenBack(t *testing.T) {
+	const goroutines = 200
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.StackInuse
+	}
+	before := inUse()
+	var reserved, ended sync.WaitGroup
+	end := make(chan struct{})
+	reserved.Add(goroutines)
+	for range goroutines {
+		ended.Go(func() {
+			ReserveStack()
+			reserved.Done()
+			<-end
+		})
+	}
+	reserved.Wait()
+	defer ended.Wait()
+	defer close(end)
+	if grown := int64(inUse() - before); grown < goroutines*stackRoom {
+		t.Errorf("%d goroutines have %d bytes of stack, want %d each", goroutines, grown, stackRoom)
+	}
+	for range 5 { // each halves what is not used
+		runtime.GC()
+	}
+	if kept := int64(inUse() - before); kept > goroutines*stackRoom/2 {
+		t.Errorf("%d goroutines that wait keep %d bytes of stack", goroutines, kept)
+	}
 }
 
 // What a request does not have to pay: go test -bench Stack ./internal/serving

@@ -67,7 +67,8 @@ func record(dir, file string, s settings) (err error) {
 	return os.WriteFile(file, merged, 0o644)
 }
 
-// profile asks the head where the named tier spends its time. length is rounded up to seconds.
+// profile asks the head where the named tier spends its time, as an administrator may. length is rounded up to
+// seconds; the head gives no request more than a minute.
 func profile(client *http.Client, host string, name tier.Name, length time.Duration, to string) error {
 	answer, err := client.Get(fmt.Sprintf("%s/debug/tiers/%s/debug/pprof/profile?seconds=%.0f", host, name, math.Ceil(length.Seconds())))
 	if err != nil {

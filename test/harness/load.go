@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 )
 
@@ -72,7 +73,7 @@ type Expectation func(answer Answer, err error) bool
 func IsOK(answer Answer, err error) bool { return err == nil && answer.Code == http.StatusOK }
 
 func (l *Load) run(ctx context.Context, client *http.Client, host string, paths []string, fine Expectation) {
-	defer client.CloseIdleConnections()
+	defer utilnet.CloseIdleConnectionsFor(client.Transport) // client-go hides them from client
 	for i := 0; ctx.Err() == nil; i++ {
 		path := paths[i%len(paths)]
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, host+path, nil)

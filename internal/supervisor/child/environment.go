@@ -48,16 +48,17 @@ func WithMemoryLimit(env []string, limit int64) []string {
 // WithCPUs returns env with what has a Go program run on no more than n CPUs at once, unless the user
 // has set that. 0 is as many as it may.
 func WithCPUs(env []string, n int) []string {
-	set := slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMAXPROCS=") })
-	if n == 0 || set {
+	if n == 0 || sets(env, "GOMAXPROCS") {
 		return env
 	}
 	return append(slices.Clone(env), fmt.Sprintf("GOMAXPROCS=%d", n))
 }
 
 // SetsMemoryLimit tells whether the user has set that in env.
-func SetsMemoryLimit(env []string) bool {
-	return slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, "GOMEMLIMIT=") })
+func SetsMemoryLimit(env []string) bool { return sets(env, "GOMEMLIMIT") }
+
+func sets(env []string, name string) bool {
+	return slices.ContainsFunc(env, func(line string) bool { return strings.HasPrefix(line, name+"=") })
 }
 
 // SoftLimit is the size, in bytes, at which a program with that limit collects its garbage
