@@ -49,10 +49,16 @@ func acquire(d Dir, dying func(pid int) bool) (f *os.File, left int, err error) 
 	if err != nil {
 		return nil, 0, explain(err)
 	}
+	lived := false // one look may fall between the signal and what it does
 	_ = wait.PollUntilContextTimeout(context.Background(), dyingPoll, dyingBound, true, func(context.Context) (bool, error) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		left = readPID(f)
-		return !errors.Is(err, unix.EWOULDBLOCK) || !dying(left), nil
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return true, nil
+		}
+		before := lived
+		lived = !dying(left)
+		return before && lived, nil
 	})
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		f.Close()
@@ -68,18 +74,46 @@ func acquire(d Dir, dying func(pid int) bool) (f *os.File, left int, err error) 
 	return f, left, nil
 }
 
+// exiting is PF_EXITING of include/linux/sched.h, among the flags in /proc/PID/stat (proc_pid_stat(5)): a thread that has
+// begun to end, and is a zombie only once it has closed its files.
+const exiting = 0x4
+
 // isDying tells whether a process was killed but may still have threads, or was gone a
 // moment ago. It is false for 0, which is a supervisor that is about to write its pid.
 func isDying(pid int) bool {
 	if pid == 0 {
 		return false
 	}
+	if killed(pid) { // asked first: it is over once the process has begun to end
+		return true
+	}
 	proc, err := procfs.NewProc(pid)
 	if err != nil {
 		return errors.Is(err, os.ErrNotExist)
 	}
 	stat, err := proc.Stat()
-	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) || err == nil && (stat.State == "Z" || stat.State == "X")
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH)
+	}
+	return stat.State == "Z" || stat.State == "X" || stat.Flags&exiting != 0
+}
+
+// killed tells whether SIGKILL is on its way to the process.
+func killed(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false // whoever looks next says what is the matter
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		if set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64); err == nil && set&(1<<(unix.SIGKILL-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // release empties the file first: the pid in it must not outlive the lock.

@@ -35,6 +35,27 @@ func TestWhoIsDyingIsWaitedFor(t *testing.T) {
 	f.Close()
 }
 
+// However far its end has come, a supervisor that was killed does not keep the next one out.
+func TestWhoWasKilledKeepsNobodyOut(t *testing.T) {
+	root := t.TempDir()
+	for range 50 {
+		holder, stdin := hold(t, root)
+		if err := holder.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		h, err := Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !h.Killed {
+			t.Error("it does not know that who held it was killed")
+		}
+		h.Close()
+		_ = holder.Wait()
+		stdin.Close()
+	}
+}
+
 func TestDyingAreTheDeadAndNotTheLiving(t *testing.T) {
 	child := exec.Command("sleep", "60")
 	if err := child.Start(); err != nil {
@@ -44,6 +65,9 @@ func TestDyingAreTheDeadAndNotTheLiving(t *testing.T) {
 		t.Error("the living are said to be dying")
 	}
 	child.Process.Kill()
+	if !isDying(child.Process.Pid) {
+		t.Error("who was killed a moment ago is said to live")
+	}
 	if err := unix.Waitid(unix.P_PID, child.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package datadir
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -178,9 +179,10 @@ func list(t *testing.T, root string) string {
 	return strings.Join(names, " ")
 }
 
-func TestASecondSupervisorIsRefusedWhileTheFirstLives(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "d")
-	holder := exec.Command(os.Args[0])
+// hold starts a process that has root open until stdin is closed.
+func hold(t *testing.T, root string) (holder *exec.Cmd, stdin io.Closer) {
+	t.Helper()
+	holder = exec.Command(os.Args[0])
 	holder.Env = append(os.Environ(), holderVariable+"="+root)
 	stdin, err := holder.StdinPipe()
 	if err != nil {
@@ -198,8 +200,13 @@ func TestASecondSupervisorIsRefusedWhileTheFirstLives(t *testing.T) {
 	if !bytes.HasPrefix(said[:n], []byte("held")) {
 		t.Fatalf("the holder said %q", said[:n])
 	}
+	return holder, stdin
+}
 
-	_, err = Open(root)
+func TestASecondSupervisorIsRefusedWhileTheFirstLives(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "d")
+	holder, stdin := hold(t, root)
+	_, err := Open(root)
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.PID != holder.Process.Pid {
 		t.Errorf("error %v, want one that names pid %d", err, holder.Process.Pid)
