@@ -9,7 +9,9 @@ SHELL       := /bin/bash
 export CGO_ENABLED := 0
 GOFLAGS_ALL := -trimpath -buildvcs=false
 
-COMMANDS := supervisor core extensions aggregator
+# Files that are linked, and the tiers' names for the second of them.
+LINKED   := supervisor tiers
+TIERS    := core extensions aggregator
 PACKAGES := ./cmd/... ./internal/...
 
 # --- version -------------------------------------------------------------------------------------------------------
@@ -55,17 +57,26 @@ go_build = @echo "build $@"; go build $(GOFLAGS_ALL) $(3) -ldflags '$(1)' -o $@ 
 
 # --- build ---------------------------------------------------------------------------------------------------------
 
-.PHONY: build
-build: $(addprefix bin/,$(COMMANDS)) ## Build bin/{supervisor,core,extensions,aggregator} (the default)
+# $(call name_tiers,folders): in each, a program is called after each tier, and all are one file.
+name_tiers = @for folder in $(1); do for tier in $(TIERS); do ln -sfn tiers "$$folder/$$tier"; done; done
 
-.PHONY: $(addprefix bin/,$(COMMANDS))
-$(addprefix bin/,$(COMMANDS)): bin/%:
+.PHONY: build
+build: $(addprefix bin/,$(LINKED)) ## Build bin/supervisor and bin/{core,extensions,aggregator}, which are one file, bin/tiers (the default)
+	$(call name_tiers,bin)
+
+.PHONY: $(addprefix bin/,$(LINKED))
+$(addprefix bin/,$(LINKED)): bin/%:
 	$(call go_build,$(OUR_LDFLAGS),./cmd/$*,-pgo=$(PGO))
 
-NEXT := $(addprefix bin/next/,$(COMMANDS))
+.PHONY: separate
+separate: bin/supervisor ## Build bin/{core,extensions,aggregator} as a file each, which has no code of another tier and shares no memory with it
+	@$(foreach t,$(TIERS),echo "build bin/$(t)"; rm -f bin/$(t); go build $(GOFLAGS_ALL) -pgo=$(PGO) -ldflags '$(OUR_LDFLAGS)' -o bin/$(t) ./cmd/$(t);)
+
+NEXT := $(addprefix bin/next/,$(LINKED))
 
 .PHONY: next $(NEXT)
 next: $(NEXT) ## Build bin/next, the programs of a release that tests upgrade to
+	$(call name_tiers,bin/next)
 $(NEXT): bin/next/%:
 	$(call go_build,$(next_ldflags),./cmd/$*,-pgo=off)
 
@@ -275,7 +286,7 @@ sbom: build ## Write bin/triptych.cdx.json, the bill of materials of the program
 DIST       := $(CURDIR)/dist
 MAINTAINER ?= Triptych <maintainers@triptych.dev>
 ARCHS      := amd64 arm64
-RELEASED   := $(foreach a,$(ARCHS),$(addprefix bin/linux-$(a)/,$(COMMANDS)))
+RELEASED   := $(foreach a,$(ARCHS),$(addprefix bin/linux-$(a)/,$(LINKED)))
 DOCUMENTS  := ../bin/licences.txt,../README.md,../CHANGELOG.md
 
 .PHONY: $(RELEASED)
@@ -285,6 +296,7 @@ $(RELEASED): bin/linux-%:
 .PHONY: release
 release: PGO := $(PROFILE)
 release: $(RELEASED) bin/supervisor licences ## Write deb, rpm, tarball, bill of materials and images for amd64 and arm64 into dist/ [VERSION=1.2.3]
+	$(call name_tiers,$(addprefix bin/linux-,$(ARCHS)))
 	rm -rf '$(DIST)' && mkdir -p '$(DIST)'
 	cd tools && for arch in $(ARCHS); do \
 	$(TOOL) ./sbom -bin ../bin/linux-$$arch -version '$(VERSION)' -o '$(DIST)'/triptych-$(VERSION)-linux-$$arch.cdx.json; \
@@ -303,7 +315,7 @@ vulncheck: ## Look for known vulnerabilities in what the programs call; needs th
 # Two clones in two folders, each with a build cache of its own: everything is compiled twice, which takes as long as that.
 # CACHE=shared links twice what is compiled once.
 CACHE    ?= fresh
-PROGRAMS ?= $(COMMANDS)
+PROGRAMS ?= $(LINKED)
 
 .PHONY: reproducible
 reproducible: ## Build the commit twice in two folders, and compare the bytes [PROGRAMS=supervisor] [CACHE=shared]

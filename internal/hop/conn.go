@@ -58,7 +58,10 @@ func reach(ctx context.Context, address, socket string) (net.Conn, error) {
 		KeepAliveConfig: net.KeepAliveConfig{
 			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 		},
-		Control: boundRetransmission,
+		Control: func(_, address string, sock syscall.RawConn) error {
+			unpace(sock, address)
+			return boundRetransmission(sock)
+		},
 	}
 	if socket != "" {
 		// Where a queue is full TCP waits and a unix socket does not.
@@ -110,7 +113,7 @@ func refusedCertificate(ctx context.Context, err error) error {
 
 // boundRetransmission gives up on a peer that acknowledges nothing. Keep-alive
 // does not count while something is unacknowledged.
-func boundRetransmission(_, _ string, sock syscall.RawConn) error {
+func boundRetransmission(sock syscall.RawConn) error {
 	var failed error
 	err := sock.Control(func(fd uintptr) {
 		bound := keepAliveIdle + keepAliveCount*keepAliveInterval

@@ -143,7 +143,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &peerConn{Conn: raw, set: l.set, turn: newTurn()}
+	c := &peerConn{Conn: unpaced(raw), set: l.set, turn: newTurn()}
 	c.fresh, c.age = context.WithCancel(context.Background())
 	l.set.add(c)
 	return c, nil

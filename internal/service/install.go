@@ -26,7 +26,7 @@ apiVersion: supervisor.triptych.dev/v1alpha1
 kind: SupervisorConfiguration
 `
 
-// programs are the names of the four.
+// programs are the names of the four. Each is a file, or a link to one beside it.
 func programs() []string {
 	all := []string{"supervisor"}
 	for _, name := range tier.Order {
@@ -45,10 +45,7 @@ func (h *Host) Install(from string, documents map[string][]byte) ([]Step, error)
 			return nil, fmt.Errorf("cannot install from %s: it has no program %s: give the folder with all four by --from", from, name)
 		}
 	}
-	errs := []error{h.folder(Programs, 0o755)}
-	for _, name := range programs() {
-		errs = append(errs, h.program(filepath.Join(from, name), Programs+"/"+name))
-	}
+	errs := []error{h.folder(Programs, 0o755), h.programs(from)}
 	errs = append(errs, h.link(Command, Programs+"/supervisor"))
 	for _, name := range units {
 		errs = append(errs, h.deployed(name, Units+"/"+name))
@@ -125,14 +122,67 @@ func (h *Host) file(path string, content []byte, ours bool) error {
 	return h.write(path, content, 0o644)
 }
 
+// shared is the file beside them that several programs may be links to.
+const shared = "tiers"
+
+// programs brings those of a folder, as files and links as they are there: whoever copied what a link leads to would have
+// it in memory once more.
+func (h *Host) programs(from string) error {
+	var errs []error
+	files, links := []string{}, []string{}
+	for _, name := range programs() {
+		if to, err := os.Readlink(filepath.Join(from, name)); err == nil && to == shared {
+			links = append(links, name)
+		} else {
+			files = append(files, name)
+		}
+	}
+	if len(links) > 0 {
+		files = append(files, shared)
+	}
+	for _, name := range files {
+		errs = append(errs, h.program(filepath.Join(from, name), Programs+"/"+name))
+	}
+	for _, name := range links {
+		errs = append(errs, h.name(Programs+"/"+name))
+	}
+	return errors.Join(errs...)
+}
+
+// name makes path a link to the shared file beside it, whatever was there, and in one step.
+func (h *Host) name(path string) error {
+	before, err := os.Readlink(h.at(path))
+	switch {
+	case err == nil && before == shared:
+		h.did(path, Unchanged)
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		h.did(path, Made)
+	default:
+		h.did(path, Changed)
+	}
+	if h.Dry {
+		return nil
+	}
+	next := h.at(path) + ".next"
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(shared, next); err != nil {
+		return fmt.Errorf("cannot make a link: %w", err)
+	}
+	return os.Rename(next, h.at(path))
+}
+
 func (h *Host) program(from, path string) error {
 	content, err := os.ReadFile(from)
 	if err != nil {
 		return fmt.Errorf("cannot read a program: %w", err)
 	}
+	_, noLink := os.Readlink(h.at(path))
 	before, err := os.ReadFile(h.at(path))
 	switch {
-	case err == nil && bytes.Equal(before, content):
+	case err == nil && noLink != nil && bytes.Equal(before, content):
 		h.did(path, Unchanged)
 		return nil
 	case err == nil:

@@ -1,12 +1,15 @@
 package service
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"triptych.dev/triptych/internal/datadir"
+	"triptych.dev/triptych/internal/tier"
 )
 
 // built is a folder with programs that say version.
@@ -15,6 +18,20 @@ func built(t *testing.T, version string) string {
 	folder := t.TempDir()
 	for _, name := range programs() {
 		put(t, filepath.Join(folder, name), name+" "+version)
+	}
+	return folder
+}
+
+// sharing is the same with one file for all tiers.
+func sharing(t *testing.T, version string) string {
+	t.Helper()
+	folder := built(t, version)
+	put(t, filepath.Join(folder, shared), "tiers "+version)
+	for _, name := range tier.Order {
+		path := filepath.Join(folder, string(name))
+		if err := errors.Join(os.Remove(path), os.Symlink(shared, path)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return folder
 }
@@ -86,6 +103,55 @@ func TestInstallIsDoneOnceAndKeepsSettings(t *testing.T) {
 	if _, err := h.Install(t.TempDir(), nil); err == nil || !strings.Contains(err.Error(), "--from") {
 		t.Error(err)
 	}
+}
+
+// Tiers that share a file there share it here, and files of their own become links and files again.
+func TestInstallKeepsWhatTiersShare(t *testing.T) {
+	h := &Host{Root: t.TempDir()}
+	core, file := Programs+"/core", Programs+"/"+shared
+	for _, step := range []struct {
+		from    string
+		actions [2]string // of core, and of the file
+		link    bool
+		content string
+	}{
+		{built(t, "1"), [2]string{Made, ""}, false, "core 1"},
+		{sharing(t, "2"), [2]string{Changed, Made}, true, "tiers 2"},
+		{sharing(t, "2"), [2]string{Unchanged, Unchanged}, true, "tiers 2"},
+		{sharing(t, "3"), [2]string{Unchanged, Changed}, true, "tiers 3"},
+		{copied(t, sharing(t, "3")), [2]string{Changed, ""}, false, "tiers 3"},
+		{built(t, "4"), [2]string{Changed, ""}, false, "core 4"},
+		{sharing(t, "3"), [2]string{Changed, Unchanged}, true, "tiers 3"},
+	} {
+		steps, err := h.Install(step.from, documents)
+		if got := actions(steps); err != nil || got[core] != step.actions[0] || got[file] != step.actions[1] {
+			t.Errorf("%s: %v %v", step.content, got, err)
+		}
+		to, err := os.Readlink(h.at(core))
+		if content, _ := os.ReadFile(h.at(core)); string(content) != step.content || (err == nil) != step.link || step.link && to != shared {
+			t.Errorf("core has %q and leads to %q: %v", content, to, err)
+		}
+	}
+	if _, err := h.Uninstall([]string{Completion}, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(h.at(Programs)); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("programs are left behind")
+	}
+}
+
+// copied is folder without links, as cp -L makes it.
+func copied(t *testing.T, folder string) string {
+	t.Helper()
+	to := t.TempDir()
+	for _, name := range programs() {
+		content, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(to, name), string(content))
+	}
+	return to
 }
 
 func TestUninstallKeepsWhatCannotBeHadAgain(t *testing.T) {

@@ -28,7 +28,7 @@ func (h *Host) Uninstall(documents []string, purge bool) ([]Step, error) {
 		errs = append(errs, h.remove(Units+"/"+name))
 	}
 	errs = append(errs, h.remove(Users), h.unlink(Command, Programs+"/supervisor"))
-	for _, name := range programs() {
+	for _, name := range append(programs(), shared) {
 		errs = append(errs, h.remove(Programs+"/"+name))
 	}
 	errs = append(errs, h.removeEmpty(Programs))

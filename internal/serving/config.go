@@ -3,7 +3,9 @@ package serving
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/features"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/filters"
@@ -32,12 +35,22 @@ import (
 	"triptych.dev/triptych/internal/tier"
 )
 
-// LongRunning tells which requests no timeout ends. Every tier that a request
-// passes must agree on it, so it is kube-apiserver's list for all.
-var LongRunning = filters.BasicLongRunningRequestCheck(
+// longRunning is kube-apiserver's list of requests that no timeout ends.
+var longRunning = filters.BasicLongRunningRequestCheck(
 	sets.NewString("watch", "proxy"),
 	sets.NewString("attach", "exec", "proxy", "log", "portforward"),
 )
+
+// LongRunning tells which requests no timeout ends. Every tier that a request
+// passes must agree on it, so it is kube-apiserver's list for all, and profiles
+// of a tier that are asked for by way of the head.
+func LongRunning(r *http.Request, info *request.RequestInfo) bool {
+	if of, ok := strings.CutPrefix(info.Path, "/debug/tiers/"); ok {
+		_, path, _ := strings.Cut(of, "/")
+		return strings.HasPrefix(path, "debug/pprof/")
+	}
+	return longRunning(r, info)
+}
 
 // Kind is what distinguishes the API server of one tier from another's.
 type Kind struct {

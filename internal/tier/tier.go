@@ -11,7 +11,7 @@ import (
 	"slices"
 )
 
-// Name names a tier. The process that serves it is built from cmd/<name>.
+// Name names a tier. The program of the process that serves it is called the same.
 type Name string
 
 const (

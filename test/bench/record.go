@@ -68,7 +68,7 @@ func record(dir, file string, s settings) (err error) {
 }
 
 // profile asks the head where the named tier spends its time, as an administrator may. length is rounded up to
-// seconds; the head gives no request more than a minute.
+// seconds.
 func profile(client *http.Client, host string, name tier.Name, length time.Duration, to string) error {
 	answer, err := client.Get(fmt.Sprintf("%s/debug/tiers/%s/debug/pprof/profile?seconds=%.0f", host, name, math.Ceil(length.Seconds())))
 	if err != nil {

@@ -196,6 +196,29 @@ func groupFile(pid int, version1, version2 string) (string, error) {
 	return "", errors.New("its cgroup is nowhere")
 }
 
+// A page of a program is in memory once for all processes that run it from the same file.
+func TestTiersRunOneFileAndGoByTheirNames(t *testing.T) {
+	c := harness.Shared(t)
+	var first os.FileInfo
+	status, _, err := c.Status()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, pid := range status.PIDs() {
+		proc := fmt.Sprintf("/proc/%d/", pid)
+		file := harness.Must(os.Stat(proc + "exe"))(t)
+		if first == nil {
+			first = file
+		}
+		if !os.SameFile(first, file) {
+			t.Errorf("%s runs a file of its own, %s", name, harness.Must(os.Readlink(proc+"exe"))(t))
+		}
+		if comm := strings.TrimSpace(string(harness.Must(os.ReadFile(proc + "comm"))(t))); comm != name {
+			t.Errorf("the kernel calls %s %q", name, comm)
+		}
+	}
+}
+
 // Go's default is all CPUs for each process, and their idle threads keep one another from working.
 func TestTheHeadLeavesHalfOfTheCPUsToWhoAnswers(t *testing.T) {
 	all := runtime.GOMAXPROCS(0)

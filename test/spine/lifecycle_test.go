@@ -60,7 +60,21 @@ func TestLifecycleLikeStock(t *testing.T) {
 		m.hold(t)
 	}
 	both("told to go", func(m *mortal) any { return m.toldToGo(t) })
+	// A profile lasts as long as is asked for.
+	profiled := make(chan error, 2)
+	for _, of := range []string{"", "/debug/tiers/core"} {
+		go func() {
+			answer, err := harness.Send(t.Context(), c.Config(t), http.MethodGet, of+"/debug/pprof/profile?seconds=10", "")
+			if err == nil && answer.Code != http.StatusOK {
+				err = fmt.Errorf("the profile of %q is %s", of, answer)
+			}
+			profiled <- err
+		}()
+	}
 	both("given up", func(m *mortal) any { return m.givenUp(t) })
+	if err := errors.Join(<-profiled, <-profiled); err != nil {
+		t.Error(err)
+	}
 	both("stop", func(m *mortal) any { return m.stop(t) })
 }
 

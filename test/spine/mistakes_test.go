@@ -264,11 +264,15 @@ func TestMistakenPrograms(t *testing.T) {
 	link := func(to string) func(string) error {
 		return func(path string) error { return os.Symlink(to, path) }
 	}
+	script := func(line string) func(string) error {
+		return func(path string) error { return os.WriteFile(path, []byte("#!/bin/sh\n"+line+"\n"), 0o755) }
+	}
 	checkMistakes(t, map[string]mistake{
 		"missing":        put("no such file or directory: install it there", func(string) error { return nil }),
 		"not executable": put("is not an executable file", func(path string) error { return os.WriteFile(path, nil, 0o644) }),
 		"true":           put("is the right program in its place?", link("/bin/true")),
-		"another tier's": put("extensions", link(harness.Bin("extensions"))),
+		"another tier's": put("extensions", script("exec "+harness.Bin("extensions")+` "$@"`)),
+		"no tier's":      put("no tier has this name", script("exec "+harness.Bin("tiers")+` "$@"`)),
 		"no folder":      {args: []string{"--bin-dir=/nonexistent"}, want: []string{"/nonexistent", "--bin-dir"}},
 	})
 }

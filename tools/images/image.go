@@ -43,22 +43,22 @@ type source struct {
 }
 
 // images are the names of images and the tiers that each has the programs of. That of one tier
-// runs that tier, as one of several hosts.
+// runs that tier, as one of several hosts. All have the same layer of what tiers are linked into: a
+// registry keeps it once, and so does the memory of a node that runs several.
 func images() map[string][]string {
 	all := map[string][]string{"triptych": nil}
-	for _, program := range linked.Programs {
-		if program != "supervisor" {
-			all["triptych"] = append(all["triptych"], program)
-			all["triptych-"+program] = []string{program}
-		}
+	for _, tier := range linked.Tiers {
+		all["triptych"] = append(all["triptych"], tier)
+		all["triptych-"+tier] = []string{tier}
 	}
 	return all
 }
 
-// file is one of a layer. A folder has no content.
+// file is one of a layer. A folder and a link have no content.
 type file struct {
 	name     string
 	from     string
+	link     string
 	content  []byte
 	mode     int64
 	folder   bool
@@ -78,8 +78,11 @@ func (s source) layer(files []file) (v1.Layer, error) {
 			f.content = content
 		}
 		header := &tar.Header{Name: f.name, Mode: f.mode, Uid: f.uid, Gid: f.gid, Size: int64(len(f.content)), ModTime: s.time, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
-		if f.folder {
+		switch {
+		case f.folder:
 			header.Typeflag, header.Name = tar.TypeDir, f.name+"/"
+		case f.link != "":
+			header.Typeflag, header.Linkname = tar.TypeSymlink, f.link
 		}
 		if err := w.WriteHeader(header); err != nil {
 			return nil, err
@@ -118,7 +121,12 @@ func (s source) base() []file {
 	return files
 }
 
-// program is a layer of one program, which images share.
+// named is a layer of the link by which the program of a tier is called.
+func (s source) named(tier string) (v1.Layer, error) {
+	return s.layer([]file{{name: path.Join(folder[1:], tier), link: linked.TiersFile, mode: 0o777}})
+}
+
+// program is a layer of one linked file, which images share.
 func (s source) program(name, arch string) (v1.Layer, error) {
 	from := filepath.Join(s.programs[arch], name)
 	f, err := elf.Open(from)
@@ -132,9 +140,12 @@ func (s source) program(name, arch string) (v1.Layer, error) {
 	return s.layer([]file{{name: path.Join(folder[1:], name), from: from, mode: 0o755}})
 }
 
-// image is one of the tiers, or of all. layers are those of programs by name.
+// image is one of the tiers, or of all. layers are those of linked files and of links, by name.
 func (s source) image(name, arch string, tiers []string, base v1.Layer, layers map[string]v1.Layer) (v1.Image, error) {
-	added := []v1.Layer{base, layers["supervisor"]}
+	added := []v1.Layer{base}
+	for _, name := range linked.Files {
+		added = append(added, layers[name])
+	}
 	entrypoint := []string{path.Join(folder, "supervisor"), "run", "--data-dir=" + dataDir}
 	for _, t := range tiers {
 		added = append(added, layers[t])

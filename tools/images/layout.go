@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"triptych.dev/triptych/tools/linked"
 )
 
 // indexes are the images by their names, each an index of all architectures.
@@ -29,8 +31,13 @@ func (s source) indexes() (map[string]v1.ImageIndex, error) {
 	}
 	for _, arch := range slices.Sorted(maps.Keys(s.programs)) {
 		layers := map[string]v1.Layer{}
-		for _, program := range append(images()["triptych"], "supervisor") {
-			if layers[program], err = s.program(program, arch); err != nil {
+		for _, name := range linked.Files {
+			if layers[name], err = s.program(name, arch); err != nil {
+				return nil, err
+			}
+		}
+		for _, tier := range linked.Tiers {
+			if layers[tier], err = s.named(tier); err != nil {
 				return nil, err
 			}
 		}

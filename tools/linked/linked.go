@@ -13,7 +13,16 @@ import (
 )
 
 // Programs are those that are shipped.
-var Programs = []string{"supervisor", "core", "extensions", "aggregator"}
+var Programs = append([]string{"supervisor"}, Tiers...)
+
+// Tiers are the programs that are one file, by links that are called after them.
+var Tiers = []string{"core", "extensions", "aggregator"}
+
+// TiersFile is that file.
+const TiersFile = "tiers"
+
+// Files are those that are linked: whatever is shipped is in them.
+var Files = []string{"supervisor", TiersFile}
 
 // Platforms are those that releases are built for, as GOARCH.
 var Platforms = []string{"amd64", "arm64"}

@@ -54,12 +54,15 @@ var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AA
 // same in every distribution.
 func (f from) entries(zsh string, at time.Time) ([]entry, error) {
 	var all []entry
-	for _, name := range linked.Programs {
+	for _, name := range linked.Files {
 		program := filepath.Join(f.bin, name)
 		if err := isFor(program, f.arch); err != nil {
 			return nil, err
 		}
 		all = append(all, entry{path: path.Join(programFolder, name), source: program, mode: 0o755})
+	}
+	for _, name := range linked.Tiers {
+		all = append(all, entry{path: path.Join(programFolder, name), link: linked.TiersFile})
 	}
 	all = append(all, entry{path: "/usr/bin/supervisor", link: path.Join(programFolder, "supervisor")})
 	units, err := f.units()

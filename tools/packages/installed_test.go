@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"triptych.dev/triptych/tools/linked"
 	"triptych.dev/triptych/tools/watching"
 )
 
@@ -71,7 +72,7 @@ func TestTheDebIsInstalledRunsAndLeaves(t *testing.T) {
 	deb := written(t, of(t, filepath.Join(root, "bin"), "amd64"), "deb")[0]
 	d := newDebian(t)
 	d.dpkg(t, "--install", deb)
-	programs := []string{"usr/lib/triptych/supervisor", "usr/lib/triptych/core", "usr/lib/triptych/extensions", "usr/lib/triptych/aggregator", "usr/bin/supervisor",
+	programs := []string{"usr/lib/triptych/supervisor", "usr/lib/triptych/core", "usr/lib/triptych/extensions", "usr/lib/triptych/aggregator", "usr/lib/triptych/tiers", "usr/bin/supervisor",
 		"usr/lib/systemd/system/triptych.service", "usr/share/bash-completion/completions/supervisor", "usr/share/zsh/vendor-completions/_supervisor", "usr/share/fish/vendor_completions.d/supervisor.fish",
 		"usr/share/man/man8/supervisor.8.gz", "usr/share/man/man8/supervisor-trace.8.gz"}
 	configuration := []string{"etc/triptych/triptych.yaml", "etc/default/triptych"}
@@ -80,6 +81,11 @@ func TestTheDebIsInstalledRunsAndLeaves(t *testing.T) {
 	}
 	if target, err := os.Readlink(d.path("usr/bin/supervisor")); err != nil || target != "/usr/lib/triptych/supervisor" {
 		t.Errorf("the command is a link to %q (%v)", target, err)
+	}
+	for _, tier := range linked.Tiers {
+		if target, err := os.Readlink(d.path("usr/lib/triptych/" + tier)); err != nil || target != linked.TiersFile {
+			t.Errorf("%s is a link to %q (%v)", tier, target, err)
+		}
 	}
 	if links, _ := filepath.Glob(d.path("etc/systemd/system/*.wants/*")); len(links) > 0 {
 		t.Errorf("it is enabled: %q", links)

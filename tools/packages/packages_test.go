@@ -37,7 +37,7 @@ func programs(t *testing.T, machine elf.Machine) string {
 	if err := binary.Write(&b, binary.LittleEndian, header); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range linked.Programs {
+	for _, name := range linked.Files {
 		if err := os.WriteFile(filepath.Join(dir, name), append(b.Bytes(), name...), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestEqualProgramsMakeEqualPackages(t *testing.T) {
 	first, second := of(t, bin, "amd64"), of(t, bin, "amd64")
 	for i, a := range written(t, first, "deb", "rpm", "tar.gz") {
 		later := time.Now().Add(time.Hour)
-		for _, name := range linked.Programs {
+		for _, name := range linked.Files {
 			if err := os.Chtimes(filepath.Join(bin, name), later, later); err != nil {
 				t.Fatal(err)
 			}
@@ -146,9 +146,10 @@ func TestTheRPMIsWhatItShouldBe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	modes := map[string]int{}
+	modes, links := map[string]int{}, map[string]string{}
 	for _, info := range infos {
 		modes[info.Name()] = info.Mode() & 0o7777
+		links[info.Name()] = info.Linkname()
 		if info.UserName() != "root" || info.Mtime() != 1e9 {
 			t.Errorf("%s is of %s, at %d", info.Name(), info.UserName(), info.Mtime())
 		}
@@ -158,13 +159,18 @@ func TestTheRPMIsWhatItShouldBe(t *testing.T) {
 		}
 	}
 	for name, mode := range map[string]int{
-		"/usr/lib/triptych/supervisor": 0o755, "/usr/lib/triptych/core": 0o755, "/usr/lib/triptych/extensions": 0o755, "/usr/lib/triptych/aggregator": 0o755,
+		"/usr/lib/triptych/supervisor": 0o755, "/usr/lib/triptych/tiers": 0o755,
 		"/usr/lib/systemd/system/triptych.service": 0o644, "/usr/lib/systemd/system/triptych@.service": 0o644, "/usr/lib/sysusers.d/triptych.conf": 0o644,
 		"/etc/triptych/triptych.yaml": 0o644, "/etc/default/triptych": 0o644, "/usr/share/zsh/site-functions/_supervisor": 0o644,
 		"/usr/share/man/man8/supervisor-stop.8.gz": 0o644, "/usr/share/bash-completion/completions/supervisor": 0o644,
 	} {
 		if modes[name] != mode {
 			t.Errorf("%s has mode %o", name, modes[name])
+		}
+	}
+	for _, tier := range linked.Tiers {
+		if to := links["/usr/lib/triptych/"+tier]; to != linked.TiersFile {
+			t.Errorf("%s leads to %q", tier, to)
 		}
 	}
 	for tag, want := range map[int]string{rpmutils.POSTIN: "systemd-sysusers", rpmutils.PREUN: "disable --now", rpmutils.POSTUN: "daemon-reload"} {
@@ -177,12 +183,18 @@ func TestTheRPMIsWhatItShouldBe(t *testing.T) {
 	}
 }
 
-// The tarball has what a machine is given by hand: man pages that man reads, and completions of three shells.
+// The tarball has what a machine is given by hand: programs that share a file, man pages that man reads, and completions
+// of three shells.
 func TestTheTarballHasManPagesAndCompletions(t *testing.T) {
 	file := written(t, of(t, programs(t, elf.EM_X86_64), "amd64"), "tar.gz")[0]
 	out := t.TempDir()
 	if said, err := exec.Command("tar", "--strip-components=1", "-C", out, "-xzf", file).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, said)
+	}
+	for _, tier := range linked.Tiers {
+		if to, err := os.Readlink(filepath.Join(out, tier)); err != nil || to != linked.TiersFile {
+			t.Errorf("%s leads to %q (%v)", tier, to, err)
+		}
 	}
 	for name, text := range map[string]string{
 		"man/man8/supervisor.8": "Triptych", "man/man8/supervisor-stop.8": "Sep 2001", "man/man8/supervisor-config-validate.8": "supervisor-config",

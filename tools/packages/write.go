@@ -155,11 +155,16 @@ func (r release) archive() (string, error) {
 		}
 		return put(to, content, mode)
 	}
-	for _, program := range linked.Programs {
+	for _, program := range linked.Files {
 		if err := isFor(filepath.Join(r.bin, program), r.arch); err != nil {
 			return "", err
 		}
 		if err := add(program, filepath.Join(r.bin, program), 0o755); err != nil {
+			return "", err
+		}
+	}
+	for _, tier := range linked.Tiers {
+		if err := out.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: path.Join(name, tier), Linkname: linked.TiersFile, Mode: 0o777, ModTime: r.time, Format: tar.FormatUSTAR}); err != nil {
 			return "", err
 		}
 	}

@@ -47,7 +47,7 @@ func bill(s source) (*cdx.BOM, error) {
 	components := map[string]cdx.Component{}
 	var dependencies []cdx.Dependency
 	var programs []string
-	for _, name := range linked.Programs {
+	for _, name := range linked.Files {
 		path := filepath.Join(s.bin, name)
 		info, err := buildinfo.ReadFile(path)
 		if err != nil {

@@ -42,7 +42,7 @@ func TestTheBillIsOfThePrograms(t *testing.T) {
 		}
 		components[c.BOMRef] = c
 	}
-	for _, program := range linked.Programs {
+	for _, program := range linked.Files {
 		ref := "triptych@1.2.3#" + program
 		if c := components[ref]; c.Hashes == nil || len((*c.Hashes)[0].Value) != 64 {
 			t.Errorf("%s: %+v", ref, c)

@@ -126,6 +126,33 @@ func TestAProgramThatIsMissing(t *testing.T) {
 	}
 }
 
+// A link that leaves the folder is followed, because it may not be seen in the Room; one beside its file is the name that
+// the kernel is to call the process by.
+func TestAProgramGoesByItsName(t *testing.T) {
+	dir := t.TempDir()
+	real := filepath.Join(dir, "real")
+	for _, made := range []error{
+		os.Mkdir(real, 0o700), os.WriteFile(filepath.Join(real, "tiers"), nil, 0o700), os.WriteFile(filepath.Join(real, "other"), nil, 0o700),
+		os.Symlink("tiers", filepath.Join(real, "core")),
+		os.Symlink(filepath.Join(real, "core"), filepath.Join(dir, "core")),
+		os.Symlink(filepath.Join(real, "tiers"), filepath.Join(dir, "alone")),
+		os.Symlink(filepath.Join(real, "tiers"), filepath.Join(dir, "other")),
+	} {
+		if made != nil {
+			t.Fatal(made)
+		}
+	}
+	for path, want := range map[string]string{
+		filepath.Join(real, "core"): filepath.Join(real, "core"), filepath.Join(dir, "core"): filepath.Join(real, "core"),
+		filepath.Join(dir, "alone"): filepath.Join(real, "tiers"), filepath.Join(dir, "other"): filepath.Join(real, "tiers"),
+		filepath.Join(dir, "none"): filepath.Join(dir, "none"),
+	} {
+		if got := program(path); got != want {
+			t.Errorf("%s is run as %s, want %s", path, got, want)
+		}
+	}
+}
+
 func TestChildrenGetTheirOwnEnvironmentAlone(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/s")
 	p, path := start(t, Spec{Env: []string{"TZ=UTC"}}, "environment")

@@ -73,10 +73,7 @@ func (f *Forker) Start(spec Spec) (*Process, error) {
 
 func command(spec Spec, lifeline *os.File) *exec.Cmd {
 	cmd := exec.Command(spec.Path, spec.Args...)
-	// What a link on the way names may have changed since the last start, and be out of sight in the Room.
-	if real, err := filepath.EvalSymlinks(spec.Path); err == nil {
-		cmd.Path = real
-	}
+	cmd.Path = program(spec.Path)
 	cmd.Env = spec.Env
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would mean all of ours
@@ -92,6 +89,22 @@ func command(spec Spec, lifeline *os.File) *exec.Cmd {
 		cmd.SysProcAttr.Credential = spec.User.credential()
 	}
 	return cmd
+}
+
+// program is the file that path leads to: what a link on the way names may have changed since the last start, and be out
+// of sight in the Room. A file that goes by the name of path in its own folder too is run by it, because the kernel
+// calls a process by the name that it was run by.
+func program(path string) string {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return path // whoever runs it says what is wrong
+	}
+	named := filepath.Join(filepath.Dir(real), filepath.Base(path))
+	file, err := os.Stat(real)
+	if other, otherErr := os.Stat(named); err == nil && otherErr == nil && os.SameFile(file, other) {
+		return named
+	}
+	return real
 }
 
 // reap waits for the exit. The group is killed while its leader is dead but not
