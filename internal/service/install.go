@@ -143,6 +143,9 @@ func (h *Host) programs(from string) error {
 	for _, name := range files {
 		errs = append(errs, h.program(filepath.Join(from, name), Programs+"/"+name))
 	}
+	if err := errors.Join(errs...); err != nil {
+		return err // a link must not lead to what is not there
+	}
 	for _, name := range links {
 		errs = append(errs, h.name(Programs+"/"+name))
 	}
