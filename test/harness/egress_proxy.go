@@ -8,7 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"google.golang.org/grpc/peer"
@@ -125,8 +125,9 @@ func (l known) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", peer.Pid))
-	return named{conn, filepath.Base(program)}, err
+	// The name that it was run by: tiers are one file.
+	program, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", peer.Pid))
+	return named{conn, strings.TrimSpace(string(program))}, err
 }
 
 type named struct {
