@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	konnectivity "sigs.k8s.io/apiserver-network-proxy/konnectivity-client/proto/client"
@@ -166,9 +167,14 @@ func (e *Egress) Open(t testing.TB) {
 		case Connect:
 			go e.accept(name, known{e.listen(t, name)})
 		case Mutual:
-			go e.accept(name, Must(tls.Listen("tcp", "127.0.0.1:"+e.ports[name], &tls.Config{
-				Certificates: []tls.Certificate{e.pair.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: e.ca.Pool(),
-			}))(t))
+			var l net.Listener
+			Eventually(t, time.Minute, "nobody else has the port meanwhile", func() (err error) { // somebody's connection may
+				l, err = tls.Listen("tcp", "127.0.0.1:"+e.ports[name], &tls.Config{
+					Certificates: []tls.Certificate{e.pair.TLS()}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: e.ca.Pool(),
+				})
+				return err
+			})
+			go e.accept(name, l)
 		}
 	}
 }
