@@ -3,8 +3,10 @@ package spine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,7 +37,8 @@ func ownEtcd(t *testing.T) (e *harness.Etcd, move, start []string) {
 	return e, move, start
 }
 
-// creators create gadgets one after the other, each until it is known to be there.
+// creators create gadgets one after the other, each until it is known to be there. A create that
+// has begun when they are canceled is waited for: one whose client leaves may be stored later on.
 type creators struct {
 	gadgets dynamic.ResourceInterface
 	cancel  context.CancelFunc
@@ -64,7 +67,7 @@ func startCreators(t *testing.T, api *harness.API, group string, n int) *creator
 
 func (c *creators) create(ctx context.Context, group, name string) {
 	for ctx.Err() == nil {
-		_, err := c.gadgets.Create(ctx, gadget(group, name, 1), metav1.CreateOptions{})
+		err := c.createOnce(group, name)
 		c.mu.Lock()
 		switch {
 		case err == nil || apierrors.IsAlreadyExists(err):
@@ -77,6 +80,13 @@ func (c *creators) create(ctx context.Context, group, name string) {
 			return
 		}
 	}
+}
+
+func (c *creators) createOnce(group, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), soon)
+	defer cancel()
+	_, err := c.gadgets.Create(ctx, gadget(group, name, 1), metav1.CreateOptions{})
+	return err
 }
 
 func (c *creators) count() int {
@@ -171,10 +181,7 @@ func TestCustomResourcesMoveUnderLoadToAnEtcdOfTheirOwn(t *testing.T) {
 	there := gadgetNames(t, &c.API, group)
 	writers.checkAll(t, there, "the list")
 	harness.Eventually(t, soon, "the informer has it all", func() error {
-		if got := len(informer.GetStore().ListKeys()); got != len(there) {
-			return fmt.Errorf("%d of %d", got, len(there))
-		}
-		return nil
+		return sameNames(informer.GetStore().ListKeys(), there)
 	})
 	for what, options := range map[string]metav1.ListOptions{
 		"watch": {ResourceVersion: old.GetResourceVersion()}, "the rest of a list": {Continue: old.GetContinue(), Limit: 1},
@@ -315,4 +322,20 @@ func TestExtensionsOfAnotherHostLeavesTheEtcdToo(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// sameNames says which gadgets of a store, by their keys, are not in the list, and which of the list are not in the store.
+func sameNames(keys []string, list map[string]bool) error {
+	missing, more := maps.Clone(list), []string(nil)
+	for _, key := range keys {
+		_, name, _ := cache.SplitMetaNamespaceKey(key)
+		if !list[name] {
+			more = append(more, name)
+		}
+		delete(missing, name)
+	}
+	if len(missing)+len(more) > 0 {
+		return fmt.Errorf("%d of %d: missing %v, only there %v", len(keys), len(list), slices.Collect(maps.Keys(missing)), more)
+	}
+	return nil
 }
