@@ -57,6 +57,7 @@ func New(ctx context.Context, p *process.Process, name tier.Name, timeout time.D
 		Delegate:    name,
 		TLS:         cfg,
 		LongRunning: longRunning,
+		Watches:     isWatch,
 		Once:        proxied,
 		Timeout:     timeout + timeoutSlack,
 		ErrorWriter: serving.WriteUnserved,
@@ -115,6 +116,11 @@ func (d *Delegate) Await(ctx context.Context, stage tier.Stage, deadline time.Ti
 func longRunning(r *http.Request) bool {
 	info, ok := request.RequestInfoFrom(r.Context())
 	return ok && serving.LongRunning(r, info)
+}
+
+func isWatch(r *http.Request) bool {
+	info, ok := request.RequestInfoFrom(r.Context())
+	return ok && info.IsResourceRequest && info.Verb == "watch"
 }
 
 // proxied tells whether the delegate passes the request on to a server of the

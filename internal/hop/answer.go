@@ -30,6 +30,8 @@ type answer struct {
 	close bool
 	// options are the names in Connection, lower case.
 	options []string
+	// lane is where the body is instead; empty for none.
+	lane string
 	// early: not all of the request had been sent when it came.
 	early bool
 }
@@ -114,6 +116,8 @@ func (a *answer) frame(method string) error {
 			err = a.setChunked(f.value)
 		case "Connection":
 			a.setOptions(f.value)
+		case trunkHeader:
+			a.lane = f.value
 		}
 		if err != nil {
 			return err

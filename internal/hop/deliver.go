@@ -34,6 +34,20 @@ func (x *exchange) deliver(c *conn, a *answer) error {
 		return nil
 	}
 	b := body{conn: c, answer: a, w: x.w, flush: x.flusher(a)}
+	switch {
+	case x.lane == nil || a.length != unknownLength:
+	case a.lane == x.head.lane:
+		x.forwarder.meter.onTrunk.Inc()
+		err := b.copyLane(x.lane)
+		x.forwarder.meter.onTrunk.Dec()
+		if err != nil {
+			return err
+		}
+	case a.status == http.StatusOK:
+		// Its time is over, as the delegate sees it.
+		x.forwarder.trunks.leave(x.lane.trunk)
+		x.lane.leave()
+	}
 	if err := b.copy(); err != nil {
 		return err
 	}
@@ -97,7 +111,7 @@ func seen(before []field, name string) bool {
 // connectionField tells whether a header is only about the hop's connection.
 func connectionField(name string, options []string) bool {
 	switch name {
-	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade":
+	case "Connection", "Keep-Alive", "Proxy-Connection", "Te", "Transfer-Encoding", "Upgrade", trunkHeader:
 		return true
 	}
 	return len(options) > 0 && slices.Contains(options, strings.ToLower(name))
@@ -142,6 +156,26 @@ func (b *body) copy() error {
 		return nil
 	}
 	return b.copySized(b.answer.length)
+}
+
+// copyLane copies what comes on l. It flushes, like copyFrom, before it waits.
+func (b *body) copyLane(l *laneIn) error {
+	for {
+		if l.waiting() {
+			if err := b.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return err
+			}
+		}
+		p, err := l.next()
+		if p == nil {
+			return err
+		}
+		_, err = b.w.Write(*p)
+		l.done(p)
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // copySized writes what is already read straight from the reader's buffer: a

@@ -21,6 +21,7 @@ type exchange struct {
 	bound     time.Duration // 0 is none
 	guard     guard
 	sender    *sender // nil unless there is a body
+	lane      *laneIn // nil unless there is one for the answer
 	start     time.Time
 	measured  bool
 }
@@ -116,7 +117,8 @@ func (x *exchange) connect(fresh bool) (*conn, error) {
 // use runs the exchange on c and, if it went well, gives c back.
 func (x *exchange) use(c *conn) error {
 	c.begin()
-	if err := x.guard.watch(c); err != nil {
+	defer x.board(c)()
+	if err := x.guard.watch(c, x.lane); err != nil {
 		return err
 	}
 	x.send(c)
@@ -134,6 +136,21 @@ func (x *exchange) use(c *conn) error {
 	}
 	x.release(c, a)
 	return nil
+}
+
+// board offers a lane to the answer of a watch on c, if there is one. What it returns is to be called when the answer is
+// over.
+func (x *exchange) board(c *conn) (leave func()) {
+	x.lane, x.head.lane = nil, ""
+	f := x.forwarder
+	if f.config.Watches == nil || !f.config.Watches(x.r) || !x.head.read() {
+		return nothing
+	}
+	if x.lane = f.trunks.board(c.life); x.lane == nil {
+		return nothing
+	}
+	x.head.lane = x.lane.name()
+	return x.lane.leave
 }
 
 // release returns c to the pool if both directions ended where they should.

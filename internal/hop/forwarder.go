@@ -34,6 +34,8 @@ type ForwarderConfig struct {
 	// LongRunning tells which requests have no bound on their duration. Nil
 	// means none of them.
 	LongRunning func(*http.Request) bool
+	// Watches tells which requests are watches, which share a connection; see trunk.go. Nil means none of them.
+	Watches func(*http.Request) bool
 	// Once tells which reads must not happen twice, because the delegate hands
 	// them on to somebody who may count them. Nil means none of them.
 	Once func(*http.Request) bool
@@ -51,6 +53,7 @@ type ForwarderConfig struct {
 type Forwarder struct {
 	config ForwarderConfig
 	pool   *pool
+	trunks trunks
 	meter  *meter
 
 	// another returns the Forwarder of another replica that a request may go to
@@ -77,8 +80,9 @@ func NewForwarder(c ForwarderConfig) *Forwarder {
 		c.ErrorWriter = WriteStatus
 	}
 	m := newMeter(c.Delegate)
+	p := newPool(c.Address, c.Socket, config, m)
 	return &Forwarder{
-		config: c, pool: newPool(c.Address, c.Socket, config, m), meter: m,
+		config: c, pool: p, trunks: trunks{pool: p}, meter: m,
 		bodyLinger: defaultBodyLinger, tunnelLinger: defaultTunnelLinger,
 	}
 }

@@ -29,10 +29,11 @@ type guard struct {
 	client *http.ResponseController
 
 	mu    sync.Mutex
-	conn  *conn // what the exchange waits on at the delegate's side
-	begun bool  // the client has seen the status
-	over  bool  // the handler returns: the client's side is out of reach
-	done  bool  // how the exchange ended is settled
+	conn  *conn   // what the exchange waits on at the delegate's side
+	lane  *laneIn // and this, if it is not nil
+	begun bool    // the client has seen the status
+	over  bool    // the handler returns: the client's side is out of reach
+	done  bool    // how the exchange ended is settled
 	cause error
 
 	stops [2]func() bool
@@ -78,6 +79,9 @@ func (g *guard) cut(cause error) {
 	if g.conn != nil {
 		g.conn.abort()
 	}
+	if g.lane != nil {
+		g.lane.cut(cause)
+	}
 	if g.begun && cause != ErrEnd {
 		_ = g.client.SetWriteDeadline(past)
 	}
@@ -91,11 +95,11 @@ func (g *guard) settle() {
 	g.done = true
 }
 
-// watch makes c the connection to cut; it fails when it is too late.
-func (g *guard) watch(c *conn) error {
+// watch makes c the connection to cut, and l, which may be nil, the lane; it fails when it is too late.
+func (g *guard) watch(c *conn, l *laneIn) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.conn = c
+	g.conn, g.lane = c, l
 	return g.cause
 }
 

@@ -40,9 +40,14 @@ var (
 		Help:           "Number of requests that are being forwarded, watches and upgraded connections among them.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"delegate"})
+	trunkWatches = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "trunk_watches",
+		Help:           "Number of forwarded watches whose events come on a connection that they share.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"delegate"})
 	connections = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "connections",
-		Help:           "Number of open connections to the delegate, busy with one request each or idle.",
+		Help:           "Number of open connections to the delegate, busy with one request each or as the trunk of watches, or idle.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"delegate", "state"})
 )
@@ -51,7 +56,7 @@ const namespace, subsystem = "triptych", "hop"
 
 // register comes after the feature gates that decide what a histogram is.
 var register = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(requestDuration, transitDuration, retries, failures, inFlight, connections)
+	legacyregistry.MustRegister(requestDuration, transitDuration, retries, failures, inFlight, trunkWatches, connections)
 })
 
 // reason is why a request was not answered, or not to the end.
@@ -87,6 +92,7 @@ type meter struct {
 	failures   [reasons]metrics.CounterMetric
 	retries    metrics.CounterMetric
 	inFlight   metrics.GaugeMetric
+	onTrunk    metrics.GaugeMetric
 	idle, busy metrics.GaugeMetric
 }
 
@@ -94,7 +100,7 @@ func newMeter(delegate tier.Name) *meter {
 	register()
 	name := string(delegate)
 	m := &meter{
-		retries: retries.WithLabelValues(name), inFlight: inFlight.WithLabelValues(name),
+		retries: retries.WithLabelValues(name), inFlight: inFlight.WithLabelValues(name), onTrunk: trunkWatches.WithLabelValues(name),
 		idle: connections.WithLabelValues(name, "idle"), busy: connections.WithLabelValues(name, "busy"),
 	}
 	for o, outcome := range outcomeNames {

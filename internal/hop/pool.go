@@ -88,6 +88,13 @@ func (p *pool) connect(ctx context.Context, l *life) (*conn, error) {
 	return c, p.adopt(c)
 }
 
+// turned returns how often the pool was refreshed.
+func (p *pool) turned() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch
+}
+
 func (p *pool) pop(l *life) *conn {
 	p.mu.Lock()
 	defer p.mu.Unlock()

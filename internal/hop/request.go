@@ -26,6 +26,8 @@ type head struct {
 	length int64
 	// waits: the client sends the body only when it is asked for.
 	waits bool
+	// lane is the name of the one that the answer may take; empty for none.
+	lane string
 }
 
 // newHead checks r. Whatever could end a line early, or make two parties count
@@ -168,6 +170,9 @@ func (h *head) write(w *bufio.Writer) {
 			writeField(w, key, v)
 		}
 	}
+	if h.lane != "" {
+		writeField(w, trunkHeader, h.lane)
+	}
 	h.writeConnection(w)
 	h.writeFraming(w)
 	w.WriteString("\r\n")
@@ -226,7 +231,7 @@ func writeField(w *bufio.Writer, key, value string) {
 func perConnection(key string) bool {
 	switch key {
 	case "Connection", "Content-Length", "Expect", "Host", "Keep-Alive", "Proxy-Connection",
-		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade", trunkHeader:
 		return true
 	}
 	return false

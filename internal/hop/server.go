@@ -41,6 +41,7 @@ type Server struct {
 	credentials atomic.Pointer[material]
 	listeners   []*peerListener // Listener and, if there is one, Local
 	peers       peerSet
+	trunks      trunkSet
 	draining    atomic.Bool
 	http        *http.Server
 }
@@ -134,18 +135,26 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() || conn.aged() {
 		w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it
 	}
+	if conn != nil && isTrunk(r) {
+		s.serveTrunk(w, r, conn)
+		return
+	}
+	var lane *laneOut
 	if conn != nil && s.config.Watches != nil && s.config.Watches(r) {
 		ctx, end := context.WithCancelCause(r.Context())
 		defer end(nil)
 		defer context.AfterFunc(conn.fresh, func() { end(ErrEnd) })()
+		if lane = s.laneFor(r, conn); lane != nil {
+			defer context.AfterFunc(lane.trunk.fresh, func() { end(ErrEnd) })()
+		}
 		r = r.WithContext(ctx)
 	}
 	switch {
 	case r.ProtoMajor != 1:
 		s.config.Handler.ServeHTTP(w, r)
 	case r.Body != http.NoBody:
-		serveGathered(s.serveBody, w, r)
+		serveGathered(s.serveBody, w, r, nil)
 	default:
-		serveGathered(s.config.Handler.ServeHTTP, w, r)
+		serveGathered(s.config.Handler.ServeHTTP, w, r, lane)
 	}
 }

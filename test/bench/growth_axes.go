@@ -126,7 +126,7 @@ func (s *server) alone(w workload, length time.Duration) (counted window, err er
 
 // measureWatchers has that many watch one object.
 func measureWatchers(ctx context.Context, s *server, size int, _ time.Duration) (cells []string, m harness.Memory, err error) {
-	d, err := s.fanOut(ctx, size, 5)
+	d, err := s.fanOut(ctx, size, 5, func() {})
 	if err != nil {
 		return nil, m, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -59,12 +60,40 @@ func record(dir, file string, s settings) (err error) {
 		}
 		c.leave()
 	}
+	if s.only.MatchString("watch") {
+		more, err := recordWatches(dir, ours, client, s.window)
+		if err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+		profiles = append(profiles, more...)
+	}
 	merged, err := exec.Command("go", slices.Concat([]string{"tool", "pprof", "-proto"}, profiles)...).Output()
 	if err != nil {
 		return fmt.Errorf("cannot merge the profiles: %w", err)
 	}
 	fmt.Printf("%d bytes in %s, of %d profiles of %s each\n", len(merged), file, len(profiles), s.window)
 	return os.WriteFile(file, merged, 0o644)
+}
+
+// recordWatches writes an object that many watch until length is over, and returns the files with the profiles of
+// each tier.
+func recordWatches(dir string, ours *server, client *http.Client, length time.Duration) ([]string, error) {
+	files := make([]string, len(tier.Order))
+	errs := make([]error, len(tier.Order))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wait sync.WaitGroup
+	begin := func() {
+		for i, name := range tier.Order {
+			files[i] = filepath.Join(dir, fmt.Sprintf("watch-%s.pprof", name))
+			wait.Go(func() { errs[i] = profile(client, ours.config.Host, name, length, files[i]); cancel() })
+		}
+	}
+	_, err := ours.fanOut(ctx, watchers, 1<<20, begin)
+	wait.Wait()
+	if ctx.Err() != nil {
+		err = nil // it was told to end
+	}
+	return files, errors.Join(append(errs, err)...)
 }
 
 // profile asks the head where the named tier spends its time, as an administrator may. length is rounded up to

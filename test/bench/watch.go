@@ -21,7 +21,7 @@ const (
 	// writes of a turn.
 	writes = 10
 	// turns of each server.
-	turns = 4
+	turns = 10
 )
 
 // compareWatches writes an object that many watch, and prints how long it took from
@@ -32,7 +32,7 @@ func compareWatches(ours, stock *server) error {
 	pair := []*server{stock, ours}
 	for range turns {
 		for _, s := range pair {
-			w, err := s.fanOut(context.Background(), watchers, writes)
+			w, err := s.fanOut(context.Background(), watchers, writes, func() {})
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -66,11 +66,11 @@ type delivery struct {
 }
 
 // fanOut returns the times from before each write to when each watcher had read its
-// event, the CPU of the writes, and the memory at their end.
-func (s *server) fanOut(parent context.Context, watchers, writes int) (w delivery, err error) {
+// event, the CPU of the writes, and the memory at their end. opened is called when all watches are there.
+func (s *server) fanOut(parent context.Context, watchers, writes int, opened func()) (w delivery, err error) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	sent := make([]time.Time, writes)
+	var sent []time.Time
 	var mu sync.Mutex
 	var all []time.Duration
 	seen := func(n int) {
@@ -89,10 +89,11 @@ func (s *server) fanOut(parent context.Context, watchers, writes int) (w deliver
 	for range watchers {
 		open.Add(1)
 		opening <- struct{}{}
-		opened := func() { <-opening; open.Done() }
-		go func() { failed <- s.watch(ctx, client, opened, seen) }()
+		begun := func() { <-opening; open.Done() }
+		go func() { failed <- s.watch(ctx, client, begun, seen) }()
 	}
 	open.Wait()
+	opened()
 	before, err := s.cpu()
 	if err != nil {
 		return w, err
@@ -100,7 +101,7 @@ func (s *server) fanOut(parent context.Context, watchers, writes int) (w deliver
 	for n := range writes {
 		body := fmt.Sprintf(`{"data": {"write": "%d"}}`, n)
 		mu.Lock()
-		sent[n] = time.Now()
+		sent = append(sent, time.Now())
 		mu.Unlock()
 		answer, err := harness.Send(ctx, s.config, http.MethodPatch, configs+"/one", body, "Content-Type", "application/merge-patch+json")
 		if err != nil || answer.Code != http.StatusOK {

@@ -1,0 +1,61 @@
+package hop
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+)
+
+// What a watch costs on a hop is not its bytes. An event that 500 watches wait for is 500 writes at one end and 500
+// reads at the other, each of which enters the kernel, is sealed and opened, and wakes somebody. So what watches say travels
+// together. A forwarder has one connection more, its trunk, and names it in each request that is a watch. The server
+// sends the head of the answer as ever, says in it that it has taken the offer, and sends the body on the trunk:
+//
+//	forwarder                                     server
+//	  --- GET /, Upgrade: triptych-trunk ----------->   once, on a connection of its own
+//	  <-- 101 Switching Protocols -------------------
+//	  --- GET ...?watch=1, Triptych-Trunk: 5QF2/7 -->   on the connection of the watch
+//	  <-- 200, Triptych-Trunk: 5QF2/7, chunked ------
+//	  <== 7: event | 9: event | 7: event ============   on the trunk
+//	  === 7: 32768 bytes are taken ================>
+//	  <== 7: end ====================================
+//	  <-- last chunk --------------------------------   on the connection of the watch
+//
+// All else stays with the connection of the watch: who asks, when it is canceled, and whether its answer is whole, for the
+// end on the trunk only says that the rest is there. A trunk is an offer and no more: while there is none, because it
+// is being made, is to be left or the other end is of a version without, a watch has its body on its own connection.
+//
+// No watch waits for another one. Each has a window of bytes that may be under way, so that the forwarder's end reads
+// whatever comes and holds what a slow client has not taken; the handler of that watch waits then, as it would for
+// a connection. When the trunk is lost, all its watches are cut off, and clients resume them.
+const (
+	trunkProtocol = "triptych-trunk"
+	trunkHeader   = "Triptych-Trunk"
+	// trunkWindow is how many bytes of a watch may be sent and not be taken by its client.
+	trunkWindow = 128 << 10
+	// maxTrunkFrame is the most that one watch sends before others have their turn.
+	maxTrunkFrame = 16 << 10
+	// trunkFrameHeader is the number of a watch and a count of bytes, 32 bits each, big endian. From the server so many
+	// bytes follow, and none is the end. To the server so many were taken, and nothing follows.
+	trunkFrameHeader = 8
+)
+
+func appendTrunkFrame(b []byte, lane uint32, count int) []byte {
+	b = binary.BigEndian.AppendUint32(b, lane)
+	return binary.BigEndian.AppendUint32(b, uint32(count))
+}
+
+func parseTrunkFrame(header []byte) (lane, count uint32) {
+	return binary.BigEndian.Uint32(header), binary.BigEndian.Uint32(header[4:])
+}
+
+// laneName is what trunkHeader says: which trunk, and which watch on it.
+func laneName(trunk string, lane uint32) string {
+	return trunk + "/" + strconv.FormatUint(uint64(lane), 10)
+}
+
+func parseLaneName(name string) (trunk string, lane uint32, ok bool) {
+	trunk, number, _ := strings.Cut(name, "/")
+	n, err := strconv.ParseUint(number, 10, 32)
+	return trunk, uint32(n), err == nil
+}

@@ -1,0 +1,597 @@
+package hop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"triptych.dev/triptych/internal/identity"
+)
+
+func asksForEvents(r *http.Request) bool { return r.URL.Query().Get("watch") != "" }
+
+// trunkChain is a chain whose watches have a trunk.
+type trunkChain struct {
+	*front
+	delegate *delegate
+}
+
+func startTrunkChain(t testing.TB, h http.HandlerFunc) *trunkChain {
+	t.Helper()
+	ca := newAuthority(t)
+	d := startDelegateThat(t, ca, h, func(c *ServerConfig) { c.Watches = asksForEvents })
+	f := newTestForwarder(t, ca, d.address, func(c *ForwarderConfig) { c.Watches, c.LongRunning = asksForEvents, asksForEvents })
+	return &trunkChain{front: &front{Server: startFront(t, f), forwarder: f}, delegate: d}
+}
+
+// trunk waits until there is one.
+func (c *trunkChain) trunk(t testing.TB) *trunkIn {
+	t.Helper()
+	var now *trunkIn
+	eventually(t, "there is a trunk", func() bool {
+		s := &c.forwarder.trunks
+		if l := s.board(c.forwarder.pool.current()); l != nil {
+			l.leave()
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		now = s.now
+		return now != nil
+	})
+	return now
+}
+
+// lanes counts the watches on all trunks of the delegate.
+func (c *trunkChain) lanes() int {
+	n := 0
+	c.delegate.trunks.mu.Lock()
+	defer c.delegate.trunks.mu.Unlock()
+	for _, t := range c.delegate.trunks.trunks {
+		t.mu.Lock()
+		n += len(t.lanes)
+		t.mu.Unlock()
+	}
+	return n
+}
+
+// watch begins one and waits for its status.
+func (c *trunkChain) watch(t testing.TB, client *http.Client, query string) *http.Response {
+	t.Helper()
+	resp, err := client.Get(c.URL + "/?watch=1" + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != http.StatusOK || len(resp.Header[trunkHeader]) > 0 {
+		t.Fatalf("%s %v", resp.Status, resp.Header)
+	}
+	return resp
+}
+
+// eachWatch runs the test with an HTTP/1.1 and an HTTP/2 client, when there is a trunk.
+func eachWatch(t *testing.T, h http.HandlerFunc, test func(t *testing.T, c *trunkChain, client *http.Client)) {
+	for _, proto := range []int{1, 2} {
+		t.Run(fmt.Sprintf("HTTP/%d", proto), func(t *testing.T) {
+			c := startTrunkChain(t, h)
+			c.trunk(t)
+			client := clientOf(c.Server, proto == 2)
+			t.Cleanup(client.CloseIdleConnections)
+			test(t, c, client)
+		})
+	}
+}
+
+// Each event arrives before the next one is written, and the end is a clean one.
+func TestEventsTakeTheTrunkAtOnce(t *testing.T) {
+	next := make(chan string)
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Test", "yes")
+		w.WriteHeader(http.StatusOK)
+		rc := http.NewResponseController(w)
+		rc.Flush()
+		for event := range next {
+			if event == "end" {
+				return
+			}
+			io.WriteString(w, event+"\n")
+			rc.Flush()
+		}
+	}
+	eachWatch(t, watch, func(t *testing.T, c *trunkChain, client *http.Client) {
+		resp := c.watch(t, client, "")
+		if resp.Header.Get("X-Test") != "yes" || c.lanes() != 1 {
+			t.Errorf("%v, %d lanes", resp.Header, c.lanes())
+		}
+		lines := bufio.NewReader(resp.Body)
+		for i := range 5 {
+			next <- fmt.Sprint(i)
+			if line, err := lines.ReadString('\n'); line != fmt.Sprintln(i) {
+				t.Fatalf("%q %v", line, err)
+			}
+		}
+		next <- "end"
+		if _, err := lines.ReadByte(); err != io.EOF {
+			t.Errorf("got %v, want a clean end", err)
+		}
+		eventually(t, "the lane is free", func() bool { return c.lanes() == 0 })
+	})
+}
+
+// What is no watch, is not answered 200, or has a length, has its body on its own connection; and what is not flushed
+// arrives, too.
+func TestAnswersOfAllKindsArriveBesideATrunk(t *testing.T) {
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Query().Get("kind") {
+		case "failed":
+			w.WriteHeader(http.StatusGone)
+		case "sized":
+			w.Header().Set("Content-Length", "5")
+			w.WriteHeader(http.StatusOK)
+		case "large":
+			w.WriteHeader(http.StatusOK)
+			w.Write(bytes.Repeat([]byte("x"), 300_000))
+		case "empty":
+			w.WriteHeader(http.StatusOK)
+			return
+		case "unsaid":
+		default:
+			w.WriteHeader(http.StatusOK)
+		}
+		io.WriteString(w, "event")
+	}
+	eachWatch(t, answer, func(t *testing.T, c *trunkChain, client *http.Client) {
+		for kind, want := range map[string]string{
+			"failed": "event", "sized": "event", "unsaid": "event", "plain": "event", "empty": "", "large": strings.Repeat("x", 300_000) + "event",
+		} {
+			for _, query := range []string{"?watch=1&kind=", "?kind="} {
+				resp, err := client.Get(c.URL + "/" + query + kind)
+				if err != nil {
+					t.Fatalf("%s: %v", kind, err)
+				}
+				if got := readAll(t, resp.Body); got != want || resp.StatusCode == http.StatusGone != (kind == "failed") {
+					t.Errorf("%s%s: %s, %d bytes %.10q", query, kind, resp.Status, len(got), got)
+				}
+			}
+		}
+	})
+}
+
+// numbered writes lines that tell whether one is missing, until the client is gone.
+func numbered(w io.Writer, from, to int) error {
+	for i := from; i < to; i++ {
+		if _, err := fmt.Fprintf(w, "%d %s\n", i, strings.Repeat("x", i%1500)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkNumbered(r *bufio.Reader, from, to int) error {
+	for i := from; i < to; i++ {
+		line, err := r.ReadString('\n')
+		if number, rest, _ := strings.Cut(line, " "); err != nil || number != strconv.Itoa(i) || len(rest) != i%1500+1 {
+			return fmt.Errorf("%.20q in the place of %d: %w", line, i, err)
+		}
+	}
+	return nil
+}
+
+// Many watches at once, some with much to say, and each gets its own, all of it, in order.
+func TestWatchesOnATrunkAreNotMixed(t *testing.T) {
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		from, _ := strconv.Atoi(r.URL.Query().Get("from"))
+		w.WriteHeader(http.StatusOK)
+		for i := range 50 {
+			if numbered(w, from+i*20, from+i*20+20) != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+		}
+	}
+	eachWatch(t, watch, func(t *testing.T, c *trunkChain, client *http.Client) {
+		var all sync.WaitGroup
+		for i := range 40 {
+			resp := c.watch(t, client, fmt.Sprintf("&from=%d", i*1000))
+			all.Go(func() {
+				r := bufio.NewReader(resp.Body)
+				if err := checkNumbered(r, i*1000, i*1000+1000); err != nil {
+					t.Errorf("watch %d: %v", i, err)
+				}
+				if _, err := r.ReadByte(); err != io.EOF {
+					t.Errorf("watch %d ends with %v", i, err)
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// A client that does not read has its own handler wait, and nobody else's; nothing of it is lost.
+func TestASlowWatchHoldsUpNoOther(t *testing.T) {
+	var written atomic.Int64
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		if r.URL.Query().Get("slow") == "" {
+			numbered(w, 0, 1000)
+			return
+		}
+		for i := range 30_000 {
+			if numbered(w, i, i+1) != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+			written.Store(int64(i))
+		}
+	}
+	c := startTrunkChain(t, watch)
+	c.trunk(t)
+	slow, fast := c.http1(), c.http2()
+	defer slow.CloseIdleConnections()
+	defer fast.CloseIdleConnections()
+	resp := c.watch(t, slow, "&slow=1")
+	stuck := int64(-1)
+	eventually(t, "the handler of the slow one waits", func() bool {
+		before := stuck
+		time.Sleep(50 * time.Millisecond)
+		stuck = written.Load()
+		return stuck > 0 && stuck == before
+	})
+	for range 20 {
+		r := bufio.NewReader(c.watch(t, fast, "").Body)
+		if err := checkNumbered(r, 0, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := written.Load(); got != stuck || c.lanes() != 1 {
+		t.Errorf("%d lines are written, %d before; %d lanes", got, stuck, c.lanes())
+	}
+	if err := checkNumbered(bufio.NewReader(resp.Body), 0, 30_000); err != nil {
+		t.Error(err)
+	}
+}
+
+// forever says that it has begun and what its context ends with.
+func forever(ends chan<- error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "begun\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		io.WriteString(w, "last\n")
+		ends <- context.Cause(r.Context())
+	}
+}
+
+func wantBegun(t testing.TB, resp *http.Response) *bufio.Reader {
+	t.Helper()
+	r := bufio.NewReader(resp.Body)
+	if line, err := r.ReadString('\n'); line != "begun\n" {
+		t.Fatalf("%q %v", line, err)
+	}
+	return r
+}
+
+// A client that leaves is missed by the handler, and others on the trunk are not touched.
+func TestAWatchOnATrunkIsCanceled(t *testing.T) {
+	ends := make(chan error, 2)
+	eachWatch(t, forever(ends), func(t *testing.T, c *trunkChain, client *http.Client) {
+		other := wantBegun(t, c.watch(t, client, ""))
+		ctx, cancel := context.WithCancel(t.Context())
+		resp, err := client.Do(must(http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/?watch=1", nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBegun(t, resp)
+		cancel()
+		resp.Body.Close()
+		select {
+		case <-ends:
+		case <-time.After(10 * time.Second):
+			t.Fatal("the handler was never told")
+		}
+		eventually(t, "one lane is left", func() bool { return c.lanes() == 1 })
+		c.forwarder.Close()
+		if _, err := io.ReadAll(other); err == nil {
+			t.Error("a watch whose tier has closed its connections ends as if it were whole")
+		}
+		<-ends
+	})
+}
+
+// Whoever reads a watch whose trunk is lost must not take what it got for all there is. The next watch finds a
+// new trunk.
+func TestALostTrunkCutsItsWatchesOff(t *testing.T) {
+	ends := make(chan error, 10)
+	eachWatch(t, forever(ends), func(t *testing.T, c *trunkChain, client *http.Client) {
+		first := c.trunk(t)
+		r := wantBegun(t, c.watch(t, client, ""))
+		first.conn.abort()
+		if got, err := io.ReadAll(r); err == nil {
+			t.Errorf("ended cleanly, with %q", got)
+		}
+		<-ends
+		if second := c.trunk(t); second == first {
+			t.Error("there is no new trunk")
+		}
+		wantBegun(t, c.watch(t, client, ""))
+		if c.lanes() != 1 {
+			t.Errorf("%d lanes", c.lanes())
+		}
+		c.CloseClientConnections()
+		<-ends
+	})
+}
+
+// A handler that breaks off breaks its own watch, and no other.
+func TestAHandlerThatBreaksOffBreaksItsWatch(t *testing.T) {
+	broken := make(chan struct{})
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "begun\n")
+		w.(http.Flusher).Flush()
+		<-broken
+		if r.URL.Query().Get("break") != "" {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	c := startTrunkChain(t, watch)
+	c.trunk(t)
+	client := c.http2()
+	defer client.CloseIdleConnections()
+	whole, half := wantBegun(t, c.watch(t, client, "")), wantBegun(t, c.watch(t, client, "&break=1"))
+	if c.lanes() != 2 {
+		t.Fatalf("%d lanes", c.lanes())
+	}
+	close(broken)
+	if _, err := half.ReadByte(); err == nil || err == io.EOF {
+		t.Errorf("the broken one ends with %v", err)
+	}
+	if _, err := whole.ReadByte(); err != io.EOF {
+		t.Errorf("the other one ends with %v", err)
+	}
+}
+
+// A server that stops ends watches; what they said last still arrives, and their ends are clean.
+func TestAStoppingServerEmptiesItsTrunks(t *testing.T) {
+	stopping := make(chan struct{})
+	watch := func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "begun\n")
+		w.(http.Flusher).Flush()
+		<-stopping
+		numbered(w, 0, 2000)
+	}
+	eachWatch(t, watch, func(t *testing.T, c *trunkChain, client *http.Client) {
+		stopping = make(chan struct{})
+		var readers []*bufio.Reader
+		for range 10 {
+			readers = append(readers, wantBegun(t, c.watch(t, client, "")))
+		}
+		if c.lanes() != 10 {
+			t.Fatalf("%d lanes", c.lanes())
+		}
+		var stopped sync.WaitGroup
+		stopped.Go(func() {
+			if err := c.delegate.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			c.delegate.Close()
+		})
+		close(stopping)
+		for _, r := range readers {
+			stopped.Go(func() {
+				if err := checkNumbered(r, 0, 2000); err != nil {
+					t.Error(err)
+				}
+				if _, err := r.ReadByte(); err != io.EOF {
+					t.Errorf("ends with %v", err)
+				}
+			})
+		}
+		stopped.Wait()
+	})
+}
+
+// When certificates are replaced the next watches are on a new trunk, and the old one ends with its last watch.
+func TestARefreshedForwarderLeavesItsTrunk(t *testing.T) {
+	ends := make(chan error, 10)
+	c := startTrunkChain(t, forever(ends))
+	old := c.trunk(t)
+	client := c.http1()
+	resp := c.watch(t, client, "")
+	wantBegun(t, resp)
+	c.forwarder.Refresh()
+	if c.trunk(t) == old {
+		t.Fatal("the trunk is the same")
+	}
+	wantBegun(t, c.watch(t, client, ""))
+	if c.lanes() != 2 {
+		t.Errorf("%d lanes", c.lanes())
+	}
+	resp.Body.Close()
+	<-ends
+	eventually(t, "the old trunk ends", func() bool {
+		old.mu.Lock()
+		defer old.mu.Unlock()
+		return old.lost != nil
+	})
+	client.CloseIdleConnections()
+}
+
+// Watches end before the connection of their trunk has to, as before that of their own.
+func TestWatchesEndBeforeTheirTrunkHasTo(t *testing.T) {
+	ends := make(chan error, 10)
+	eachWatch(t, forever(ends), func(t *testing.T, c *trunkChain, client *http.Client) {
+		old := c.trunk(t)
+		r := wantBegun(t, c.watch(t, client, ""))
+		for _, trunk := range c.delegate.trunks.trunks {
+			for _, conn := range c.delegate.peers.all() {
+				if conn.fresh == trunk.fresh {
+					conn.leave(time.Minute)
+				}
+			}
+		}
+		if err := <-ends; !errors.Is(err, ErrEnd) {
+			t.Errorf("the watch ends by %v", err)
+		}
+		if rest, err := io.ReadAll(r); string(rest) != "last\n" || err != nil {
+			t.Errorf("%q %v", rest, err)
+		}
+		// The next one has its body on its own connection, and the one after that a new trunk.
+		wantBegun(t, c.watch(t, client, ""))
+		if c.lanes() != 0 {
+			t.Error("a watch is on a trunk that is to be left")
+		}
+		eventually(t, "the old trunk ends", func() bool {
+			old.mu.Lock()
+			defer old.mu.Unlock()
+			return old.lost != nil
+		})
+		eventually(t, "there is a new trunk", func() bool {
+			resp := c.watch(t, client, "")
+			wantBegun(t, resp)
+			defer func() { resp.Body.Close(); <-ends }()
+			return c.lanes() == 1
+		})
+		c.CloseClientConnections()
+		<-ends
+	})
+}
+
+// A server of before has no trunks, and is asked for none again.
+func TestADelegateWithoutTrunksServesWatches(t *testing.T) {
+	ca := newAuthority(t)
+	var trunks atomic.Int32
+	d := startDelegate(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			trunks.Add(1)
+		}
+		io.WriteString(w, "event")
+	}))
+	inner := d.Server.http.Handler
+	d.Server.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if isTrunk(r) {
+			trunks.Add(1)
+		}
+		inner.ServeHTTP(w, r)
+	})
+	f := newTestForwarder(t, ca, d.address, func(c *ForwarderConfig) { c.Watches = asksForEvents })
+	server := startFront(t, f)
+	client := clientOf(server, false)
+	defer client.CloseIdleConnections()
+	for range 3 {
+		resp, err := client.Get(server.URL + "/?watch=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := readAll(t, resp.Body); got != "event" {
+			t.Errorf("%q", got)
+		}
+		eventually(t, "the answer is known", func() bool {
+			f.trunks.mu.Lock()
+			defer f.trunks.mu.Unlock()
+			return f.trunks.refused != nil
+		})
+	}
+	if trunks.Load() != 1 {
+		t.Errorf("asked %d times", trunks.Load())
+	}
+}
+
+// The name of a trunk is of use to nobody but who made it.
+func TestNobodyElseGetsOntoATrunk(t *testing.T) {
+	ca := newAuthority(t)
+	other := identity.Peer{Name: head2core.Name, Role: identity.Self}
+	d := startDelegateThat(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "secret")
+	}), func(c *ServerConfig) {
+		c.Watches, c.Admit = asksForEvents, func(identity.Peer) bool { return true }
+	})
+	config := ca.clientTLS()
+	config.NextProtos, config.Certificates = []string{"http/1.1"}, []tls.Certificate{ca.client(other)}
+	trunk := must(tls.Dial("tcp", d.address, config))
+	defer trunk.Close()
+	io.WriteString(trunk, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: triptych-trunk\r\nTriptych-Trunk: mine\r\n\r\n")
+	if line, err := bufio.NewReader(trunk).ReadString('\n'); !strings.Contains(line, "101") {
+		t.Fatal(line, err)
+	}
+	c := d.open(t)
+	resp := ask(t, c, bufio.NewReader(c), "GET /?watch=1 HTTP/1.1\r\nHost: x\r\nTriptych-Trunk: mine/1\r\n\r\n")
+	if got := readAll(t, resp.Body); got != "secret" || len(resp.Header[trunkHeader]) > 0 {
+		t.Errorf("%q %v", got, resp.Header)
+	}
+}
+
+// What a client says of trunks is not for the hop.
+func TestAClientCannotNameATrunk(t *testing.T) {
+	got := make(chan http.Header, 1)
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) {
+		got <- r.Header
+		w.Header().Set(trunkHeader, "x/1")
+	})
+	req := must(http.NewRequest(http.MethodGet, f.URL+"/?watch=1", nil))
+	req.Header.Set(trunkHeader, "x/1")
+	resp, err := f.http1().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := <-got; len(h[trunkHeader]) > 0 || len(resp.Header[trunkHeader]) > 0 {
+		t.Errorf("%v %v", h, resp.Header)
+	}
+}
+
+// Whoever takes more than it was sent, or sends what nobody has room for, is not heard any further.
+func TestATrunkTakesNoNonsense(t *testing.T) {
+	t.Run("server", func(t *testing.T) {
+		ends := make(chan error, 1)
+		c := startTrunkChain(t, forever(ends))
+		trunk := c.trunk(t)
+		client := c.http1()
+		defer client.CloseIdleConnections()
+		r := wantBegun(t, c.watch(t, client, ""))
+		trunk.tell(trunk.last, trunkWindow)
+		if _, err := io.ReadAll(r); err == nil {
+			t.Error("the watch goes on")
+		}
+		<-ends
+	})
+	t.Run("forwarder", func(t *testing.T) {
+		for name, frames := range map[string][]byte{
+			"too long": appendTrunkFrame(nil, 1, maxTrunkFrame+1),
+			"too many": bytes.Repeat(append(appendTrunkFrame(nil, 1, maxTrunkFrame), make([]byte, maxTrunkFrame)...), trunkWindow/maxTrunkFrame+1),
+			"cut off":  append(appendTrunkFrame(nil, 1, 100), 1),
+		} {
+			trunk := &trunkIn{lanes: map[uint32]*laneIn{}, conn: &conn{r: bufio.NewReader(bytes.NewReader(frames))}}
+			trunk.add()
+			if err := trunk.read(); err == nil || name != "cut off" && err == io.EOF {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+func FuzzTrunkFrames(f *testing.F) {
+	f.Add(append(appendTrunkFrame(nil, 1, 5), "event"...))
+	f.Add(appendTrunkFrame(nil, 1, 0))
+	f.Add(appendTrunkFrame(nil, 2, maxTrunkFrame+1))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		trunk := &trunkIn{lanes: map[uint32]*laneIn{}, conn: &conn{r: bufio.NewReader(bytes.NewReader(stream))}}
+		l := trunk.add()
+		trunk.lose(trunk.read())
+		if l.held != nil && len(*l.held) > trunkWindow {
+			t.Errorf("holds %d bytes", len(*l.held))
+		}
+	})
+}

@@ -1,0 +1,329 @@
+package hop
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"k8s.io/klog/v2"
+)
+
+const (
+	// trunkBuffer holds a whole frame, and many small ones.
+	trunkBuffer = 32 << 10
+	// trunkPause is between two attempts to make a trunk.
+	trunkPause = time.Second
+)
+
+// trunkIn is the forwarder's end of a trunk.
+type trunkIn struct {
+	conn *conn
+	name string
+	end  func() // closes the connection
+
+	writing sync.Mutex // of conn.w
+
+	mu    sync.Mutex
+	lanes map[uint32]*laneIn
+	last  uint32
+	old   bool // ends with the last of its lanes
+	lost  error
+}
+
+// laneIn is one watch at the forwarder's end.
+type laneIn struct {
+	trunk  *trunkIn
+	number uint32
+	ready  chan struct{} // holds one when there is something new
+	taken  int           // bytes that the server does not know of; of who calls next
+
+	mu    sync.Mutex
+	held  *[]byte // of pieces, what came and was not taken; nil if nothing is
+	ended bool    // nothing more comes
+	lost  error
+}
+
+// trunks makes the trunk of a Forwarder and replaces it when its time is over.
+type trunks struct {
+	pool *pool
+
+	mu      sync.Mutex
+	now     *trunkIn // nil if there is none
+	making  bool
+	refused *life     // has a delegate that knows no trunks
+	next    time.Time // before which none is made
+}
+
+// board returns a lane for a watch in the life l. While there is no trunk to be on it returns nil and has one made.
+func (s *trunks) board(l *life) *laneIn {
+	epoch := s.pool.turned()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.now; t != nil && (t.conn.life != l || t.conn.epoch != epoch) {
+		s.now = nil
+		t.retire()
+	}
+	if s.now != nil {
+		return s.now.add()
+	}
+	if !s.making && s.refused != l && !time.Now().Before(s.next) {
+		s.making = true
+		go s.run(l)
+	}
+	return nil
+}
+
+// leave takes no more watches onto t.
+func (s *trunks) leave(t *trunkIn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == t {
+		s.now, s.next = nil, time.Now().Add(trunkPause)
+	}
+	t.retire()
+}
+
+var errNoTrunks = errors.New("the delegate knows no trunks")
+
+// run makes a trunk in the life l and reads from it to its end.
+func (s *trunks) run(l *life) {
+	t, err := s.open(l)
+	s.mu.Lock()
+	s.making = false
+	switch {
+	case err == nil:
+		s.now = t
+	case errors.Is(err, errNoTrunks):
+		s.refused = l
+	default:
+		s.next = time.Now().Add(trunkPause)
+	}
+	s.mu.Unlock()
+	if err == nil {
+		err = t.read()
+		t.lose(err)
+		s.leave(t)
+	}
+	klog.V(4).InfoS("Watches have no trunk", "address", s.pool.address, "cause", err)
+}
+
+// open makes a trunk.
+func (s *trunks) open(l *life) (*trunkIn, error) {
+	c, err := s.pool.connect(context.Background(), l)
+	if err != nil {
+		return nil, err
+	}
+	t := &trunkIn{conn: c, name: rand.Text(), end: func() { s.pool.discard(c) }, lanes: map[uint32]*laneIn{}}
+	if err := t.greet(); err != nil {
+		t.end()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *trunkIn) greet() error {
+	defer time.AfterFunc(dialTimeout, t.conn.abort).Stop()
+	w := t.conn.w
+	w.WriteString("GET / HTTP/1.1\r\n")
+	writeField(w, "Host", "hop")
+	writeField(w, "Connection", "Upgrade")
+	writeField(w, "Upgrade", trunkProtocol)
+	writeField(w, trunkHeader, t.name)
+	w.WriteString("\r\n")
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	a, err := readAnswer(t.conn, http.MethodGet)
+	switch {
+	case err != nil:
+		return err
+	case a.status == http.StatusServiceUnavailable:
+		return errors.New("the delegate is stopping")
+	case a.status != http.StatusSwitchingProtocols || a.value("Upgrade") != trunkProtocol:
+		return errNoTrunks
+	}
+	return nil
+}
+
+// read hands what comes to the lanes until the connection ends, which it returns. It never waits for one of them.
+func (t *trunkIn) read() error {
+	r := bufio.NewReaderSize(t.conn.r, trunkBuffer)
+	for {
+		header, err := r.Peek(trunkFrameHeader)
+		if err != nil {
+			return err
+		}
+		number, count := parseTrunkFrame(header)
+		if count > maxTrunkFrame {
+			return fmt.Errorf("a frame of %d bytes", count)
+		}
+		_, _ = r.Discard(trunkFrameHeader)
+		p, err := r.Peek(int(count))
+		if err != nil {
+			return err
+		}
+		if l := t.lane(number); l != nil {
+			if err := l.put(p); err != nil {
+				return err
+			}
+		}
+		_, _ = r.Discard(len(p))
+	}
+}
+
+func (t *trunkIn) lane(number uint32) *laneIn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lanes[number]
+}
+
+// add returns a new lane, nil if the trunk is lost.
+func (t *trunkIn) add() *laneIn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost != nil {
+		return nil
+	}
+	t.last++
+	l := &laneIn{trunk: t, number: t.last, ready: make(chan struct{}, 1)}
+	t.lanes[l.number] = l
+	return l
+}
+
+// retire ends the trunk as soon as nobody is on it.
+func (t *trunkIn) retire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.old = true
+	t.endIfDone()
+}
+
+// endIfDone is for those who hold the mutex.
+func (t *trunkIn) endIfDone() {
+	if t.old && len(t.lanes) == 0 {
+		t.end()
+	}
+}
+
+// lose cuts all lanes off.
+func (t *trunkIn) lose(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost = err
+	for _, l := range t.lanes {
+		l.cut(err)
+	}
+}
+
+// name is what the request says of the lane.
+func (l *laneIn) name() string { return laneName(l.trunk.name, l.number) }
+
+// leave frees the lane. What still comes on it is dropped.
+func (l *laneIn) leave() {
+	t := l.trunk
+	t.mu.Lock()
+	delete(t.lanes, l.number)
+	t.endIfDone()
+	t.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop()
+}
+
+// put adds p to what is held, or the end if it is empty.
+func (l *laneIn) put(p []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(p) == 0 {
+		l.ended = true
+	} else {
+		if l.held == nil {
+			l.held = trunkPieces.Get().(*[]byte)
+		}
+		if len(*l.held)+len(p) > trunkWindow {
+			return fmt.Errorf("lane %d was sent more than it has room for", l.number)
+		}
+		*l.held = append(*l.held, p...)
+	}
+	signal(l.ready)
+	return nil
+}
+
+// trunkPieces have the size of a few events; a watch that waits has none.
+var trunkPieces = sync.Pool{New: func() any { p := make([]byte, 0, 4<<10); return &p }}
+
+// cut has next return err. Any goroutine may call it.
+func (l *laneIn) cut(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lost == nil && !l.ended {
+		l.lost = err
+	}
+	signal(l.ready)
+}
+
+// drop forgets what is held. The caller holds the mutex.
+func (l *laneIn) drop() {
+	if l.held != nil {
+		putPiece(l.held)
+		l.held = nil
+	}
+}
+
+func putPiece(p *[]byte) {
+	*p = (*p)[:0]
+	trunkPieces.Put(p)
+}
+
+// next waits for something, which is to be given back by done. It returns nil at the end.
+func (l *laneIn) next() (*[]byte, error) {
+	for {
+		l.mu.Lock()
+		p := l.held
+		switch {
+		case l.lost != nil:
+			err := l.lost
+			l.mu.Unlock()
+			return nil, err
+		case p != nil:
+			l.held = nil
+			l.mu.Unlock()
+			return p, nil
+		case l.ended:
+			l.mu.Unlock()
+			return nil, nil
+		}
+		l.mu.Unlock()
+		<-l.ready
+	}
+}
+
+// done says that the client has p.
+func (l *laneIn) done(p *[]byte) {
+	if l.taken += len(*p); l.taken >= trunkWindow/2 {
+		l.trunk.tell(l.number, l.taken)
+		l.taken = 0
+	}
+	putPiece(p)
+}
+
+// waiting tells whether next would wait.
+func (l *laneIn) waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held == nil
+}
+
+// tell says that so many bytes of a lane are taken. If that fails reading will, too.
+func (t *trunkIn) tell(number uint32, count int) {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	var header [trunkFrameHeader]byte
+	_, _ = t.conn.w.Write(appendTrunkFrame(header[:0], number, count))
+	_ = t.conn.w.Flush()
+}

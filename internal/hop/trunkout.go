@@ -1,0 +1,282 @@
+package hop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+
+	"triptych.dev/triptych/internal/identity"
+)
+
+// maxKeptBatch is how much memory a trunk keeps for what it says at once.
+const maxKeptBatch = 1 << 20
+
+// trunkOut is the server's end of a trunk.
+type trunkOut struct {
+	conn  net.Conn
+	peer  identity.Peer
+	fresh context.Context // ends when the connection is to be left
+	wake  chan struct{}   // holds one while there is something to write
+	over  chan struct{}   // closed when the trunk is lost
+
+	mu      sync.Mutex
+	queue   []byte        // frames that are to be written
+	queued  uint64        // bytes since the trunk is there
+	written uint64        // those of them that left
+	left    chan struct{} // closed when more has left
+	lanes   map[uint32]*laneOut
+	lost    error
+}
+
+// laneOut is one watch at the server's end.
+type laneOut struct {
+	trunk  *trunkOut
+	name   string // as it was offered
+	number uint32
+	gone   <-chan struct{} // the watch's own connection ended
+	more   chan struct{}   // holds one when room has grown
+	room   int             // bytes that may be sent; guarded by trunk.mu
+}
+
+// trunkSet holds the trunks of a server by their names. The zero value is ready.
+type trunkSet struct {
+	mu     sync.Mutex
+	trunks map[string]*trunkOut
+}
+
+func (s *trunkSet) add(name string, t *trunkOut) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trunks[name] != nil {
+		return false
+	}
+	if s.trunks == nil {
+		s.trunks = map[string]*trunkOut{}
+	}
+	s.trunks[name] = t
+	return true
+}
+
+func (s *trunkSet) remove(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.trunks, name)
+}
+
+func (s *trunkSet) get(name string) *trunkOut {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trunks[name]
+}
+
+// isTrunk tells whether a peer wants its connection to be a trunk.
+func isTrunk(r *http.Request) bool {
+	return r.ProtoMajor == 1 && r.Header.Get("Upgrade") == trunkProtocol && r.Header.Get(trunkHeader) != ""
+}
+
+// serveTrunk makes a trunk of the connection of r, and returns when it is lost.
+func (s *Server) serveTrunk(w http.ResponseWriter, r *http.Request, conn *peerConn) {
+	peer, name := conn.peer.Load(), r.Header.Get(trunkHeader)
+	if s.config.Watches == nil || peer == nil {
+		http.NotFound(w, r)
+		return
+	}
+	t := &trunkOut{
+		peer: *peer, fresh: conn.fresh, wake: make(chan struct{}, 1), over: make(chan struct{}), left: make(chan struct{}), lanes: map[uint32]*laneOut{},
+	}
+	raw, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer raw.Close()
+	t.conn = raw
+	// Known before it is answered: the next request may name it.
+	if !s.trunks.add(name, t) {
+		return
+	}
+	defer s.trunks.remove(name)
+	if _, err := io.WriteString(raw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+trunkProtocol+"\r\n\r\n"); err != nil {
+		return
+	}
+	go t.write()
+	t.lose(t.read(buffered))
+}
+
+// laneFor returns the lane that r, which came on conn, offers to its answer; nil if there is none.
+func (s *Server) laneFor(r *http.Request, conn *peerConn) *laneOut {
+	name := r.Header.Get(trunkHeader)
+	trunk, number, ok := parseLaneName(name)
+	if !ok {
+		return nil
+	}
+	t, peer := s.trunks.get(trunk), conn.peer.Load()
+	if t == nil || peer == nil || *peer != t.peer || t.fresh.Err() != nil {
+		return nil
+	}
+	return &laneOut{trunk: t, name: name, number: number, gone: r.Context().Done(), more: make(chan struct{}, 1), room: trunkWindow}
+}
+
+// read takes what the forwarder says until the connection ends, which it returns.
+func (t *trunkOut) read(r io.Reader) error {
+	var header [trunkFrameHeader]byte
+	for {
+		if _, err := io.ReadFull(r, header[:]); err != nil {
+			return err
+		}
+		if err := t.taken(parseTrunkFrame(header[:])); err != nil {
+			return err
+		}
+	}
+}
+
+// taken gives a lane room for what its client has taken.
+func (t *trunkOut) taken(number, count uint32) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lanes[number]
+	if l == nil {
+		return nil // it has ended meanwhile
+	}
+	if count > trunkWindow || l.room+int(count) > trunkWindow {
+		return fmt.Errorf("lane %d has taken more than it was sent", number)
+	}
+	l.room += int(count)
+	signal(l.more)
+	return nil
+}
+
+// write sends what is queued until the trunk is lost.
+func (t *trunkOut) write() {
+	var batch []byte
+	for {
+		select {
+		case <-t.wake:
+		case <-t.over:
+			return
+		}
+		// An event is heard by many watches at once: what the others have to say leaves along with it.
+		runtime.Gosched()
+		t.mu.Lock()
+		batch, t.queue = t.queue, batch[:0]
+		t.mu.Unlock()
+		if len(batch) == 0 {
+			continue
+		}
+		if _, err := t.conn.Write(batch); err != nil {
+			t.lose(err)
+			return
+		}
+		t.mu.Lock()
+		t.written += uint64(len(batch))
+		close(t.left)
+		t.left = make(chan struct{})
+		t.mu.Unlock()
+		if cap(batch) > maxKeptBatch {
+			batch = nil
+		}
+	}
+}
+
+func (t *trunkOut) lose(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost != nil {
+		return
+	}
+	if t.lost = err; err == nil {
+		t.lost = net.ErrClosed
+	}
+	t.conn.Close()
+	close(t.over)
+}
+
+// open is to come before anything is written. It fails when the trunk is lost, or has such a lane.
+func (l *laneOut) open() bool {
+	t := l.trunk
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost != nil || t.lanes[l.number] != nil {
+		return false
+	}
+	t.lanes[l.number] = l
+	return true
+}
+
+var errWatchGone = errors.New("the connection of the watch ended")
+
+// write sends p, which it does not keep. It waits while the client has not taken enough of what was sent before.
+func (l *laneOut) write(p []byte) error {
+	for len(p) > 0 {
+		n, err := l.put(p)
+		if err != nil {
+			return err
+		}
+		if p = p[n:]; n > 0 {
+			continue
+		}
+		select {
+		case <-l.more:
+		case <-l.gone:
+			return errWatchGone
+		case <-l.trunk.over:
+		}
+	}
+	return nil
+}
+
+// put queues as much of p as there is room for, one frame at most.
+func (l *laneOut) put(p []byte) (n int, err error) {
+	t := l.trunk
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lost != nil {
+		return 0, t.lost
+	}
+	if n = min(len(p), l.room, maxTrunkFrame); n > 0 {
+		l.room -= n
+		t.append(l.number, p[:n])
+	}
+	return n, nil
+}
+
+// append queues a frame. The caller holds the mutex.
+func (t *trunkOut) append(number uint32, p []byte) {
+	t.queue = append(appendTrunkFrame(t.queue, number, len(p)), p...)
+	t.queued += trunkFrameHeader + uint64(len(p))
+	signal(t.wake)
+}
+
+// end says that nothing more comes on the lane, and returns when all that was written has left, or nobody is there
+// any more to take it.
+func (l *laneOut) end() {
+	t := l.trunk
+	t.mu.Lock()
+	delete(t.lanes, l.number)
+	t.append(l.number, nil)
+	all := t.queued
+	for t.written < all && t.lost == nil {
+		left := t.left
+		t.mu.Unlock()
+		select {
+		case <-left:
+		case <-l.gone:
+			return
+		case <-t.over:
+		}
+		t.mu.Lock()
+	}
+	t.mu.Unlock()
+}
+
+// signal has whoever waits for c, or will, look again.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
