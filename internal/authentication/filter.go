@@ -71,7 +71,7 @@ var VerdictAuthenticator authenticator.RequestFunc = func(r *http.Request) (*aut
 	if _, inner := hop.PeerFrom(r.Context()); inner {
 		return serving.InnerAuthenticator(r)
 	}
-	serving.ReserveStack() // the filter of timeouts has made a goroutine
+	serving.ReserveStackAgain(r.Context())
 	v, ok := r.Context().Value(verdictKey{}).(*verdict)
 	if !ok {
 		return nil, false, nil

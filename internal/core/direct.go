@@ -85,7 +85,7 @@ func eitherWay(clients authenticator.Request) authenticator.RequestFunc {
 		if _, inner := hop.PeerFrom(r.Context()); inner {
 			return serving.InnerAuthenticator(r)
 		}
-		serving.ReserveStack() // the filter of timeouts has made a goroutine
+		serving.ReserveStackAgain(r.Context())
 		return clients.AuthenticateRequest(r)
 	}
 }

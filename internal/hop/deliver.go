@@ -1,6 +1,7 @@
 package hop
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"mime"
@@ -34,20 +35,6 @@ func (x *exchange) deliver(c *conn, a *answer) error {
 		return nil
 	}
 	b := body{conn: c, answer: a, w: x.w, flush: x.flusher(a)}
-	switch {
-	case x.lane == nil || a.length != unknownLength:
-	case a.lane == x.head.lane:
-		x.forwarder.meter.onTrunk.Inc()
-		err := b.copyLane(x.lane)
-		x.forwarder.meter.onTrunk.Dec()
-		if err != nil {
-			return err
-		}
-	case a.status == http.StatusOK:
-		// Its time is over, as the delegate sees it.
-		x.forwarder.trunks.leave(x.lane.trunk)
-		x.lane.leave()
-	}
 	if err := b.copy(); err != nil {
 		return err
 	}
@@ -158,20 +145,50 @@ func (b *body) copy() error {
 	return b.copySized(b.answer.length)
 }
 
-// copyLane copies what comes on l. It flushes, like copyFrom, before it waits.
-func (b *body) copyLane(l *laneIn) error {
+// ride hands to the client an answer whose head came on c and whose body is on the lane, and lets c go.
+func (x *exchange) ride(c *conn, a *answer) error {
+	x.riding = true
+	a.fields = slices.Clone(a.fields) // they are c's
+	x.lane.confirm()
+	defer x.lane.abandon()
+	err := x.guard.ride(x.lane)
+	if err != nil || a.close || a.length != 0 {
+		x.forwarder.pool.discard(c)
+	} else {
+		x.forwarder.pool.put(c)
+	}
+	if err != nil || a.length != 0 {
+		return cmp.Or(err, errTruncated)
+	}
+	if err := x.guard.begin(); err != nil {
+		return err
+	}
+	setFields(x.w.Header(), a)
+	delete(x.w.Header(), "Content-Length") // of the head alone
+	x.w.WriteHeader(a.status)
+	x.forwarder.meter.onTrunk.Inc()
+	defer x.forwarder.meter.onTrunk.Dec()
+	if err := x.copyLane(); err != nil {
+		return err
+	}
+	x.guard.stop()
+	return nil
+}
+
+// copyLane copies what comes on the lane. It flushes, like copyFrom, before it waits.
+func (x *exchange) copyLane() error {
 	for {
-		if l.waiting() {
-			if err := b.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		if x.lane.waiting() {
+			if err := x.guard.client.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return err
 			}
 		}
-		p, err := l.next()
+		p, err := x.lane.next()
 		if p == nil {
 			return err
 		}
-		_, err = b.w.Write(*p)
-		l.done(p)
+		_, err = x.w.Write(*p)
+		x.lane.done(p)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,8 @@ type exchange struct {
 	bound     time.Duration // 0 is none
 	guard     guard
 	sender    *sender // nil unless there is a body
-	lane      *laneIn // nil unless there is one for the answer
+	lane      *laneIn // nil unless one is offered to the answer
+	riding    bool    // the answer is on the lane
 	start     time.Time
 	measured  bool
 }
@@ -79,6 +80,9 @@ func (x *exchange) attempt(again bool) error {
 		return x.judge(evidence{final: again || x.elsewhere() == nil}, connect, err)
 	}
 	if err := x.use(c); err != nil {
+		if x.riding { // c is not ours any more
+			return x.judge(evidence{answered: true, sent: true, harmless: x.harmless(), final: true}, lost, err)
+		}
 		x.forwarder.pool.discard(c)
 		x.stopSender()
 		return x.judge(evidence{
@@ -118,7 +122,7 @@ func (x *exchange) connect(fresh bool) (*conn, error) {
 func (x *exchange) use(c *conn) error {
 	c.begin()
 	defer x.board(c)()
-	if err := x.guard.watch(c, x.lane); err != nil {
+	if err := x.guard.watch(c); err != nil {
 		return err
 	}
 	x.send(c)
@@ -131,6 +135,10 @@ func (x *exchange) use(c *conn) error {
 	if a.status == http.StatusSwitchingProtocols {
 		return x.upgrade(c, a)
 	}
+	if x.lane != nil && a.lane == x.head.lane {
+		return x.ride(c, a)
+	}
+	x.getOff(a)
 	if err := x.deliver(c, a); err != nil {
 		return err
 	}
@@ -143,7 +151,7 @@ func (x *exchange) use(c *conn) error {
 func (x *exchange) board(c *conn) (leave func()) {
 	x.lane, x.head.lane = nil, ""
 	f := x.forwarder
-	if f.config.Watches == nil || !f.config.Watches(x.r) || !x.head.read() {
+	if f.config.Watches == nil || !f.config.Watches(x.r) || !x.head.read() || x.head.length != 0 {
 		return nothing
 	}
 	if x.lane = f.trunks.board(c.life); x.lane == nil {
@@ -151,6 +159,18 @@ func (x *exchange) board(c *conn) (leave func()) {
 	}
 	x.head.lane = x.lane.name()
 	return x.lane.leave
+}
+
+// getOff is for an answer that does not take the lane.
+func (x *exchange) getOff(a *answer) {
+	if x.lane == nil {
+		return
+	}
+	if a.status == http.StatusOK && a.length == unknownLength {
+		// The time of the trunk is over, as the delegate sees it.
+		x.forwarder.trunks.leave(x.lane.trunk)
+	}
+	x.lane.leave()
 }
 
 // release returns c to the pool if both directions ended where they should.

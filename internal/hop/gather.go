@@ -18,56 +18,24 @@ var pieces = sync.Pool{New: func() any { p := make([]byte, 0, pieceSize); return
 // ResponseWriter it is for one goroutine at a time.
 type gathered struct {
 	serverWriter
-	held  *[]byte // of pieces, nil while nothing is held
-	offer *laneOut
-	lane  *laneOut // the offer if the body goes there, nil if not
-	begun bool     // the head has left although the body goes elsewhere
+	held *[]byte // of pieces, nil while nothing is held
 }
 
 // serveGathered serves a request of HTTP/1.1 by h, which gets a ResponseWriter that
-// gathers. The body of an answer that may last goes to offer, unless that is nil.
-func serveGathered(h func(http.ResponseWriter, *http.Request), w http.ResponseWriter, r *http.Request, offer *laneOut) {
+// gathers.
+func serveGathered(h func(http.ResponseWriter, *http.Request), w http.ResponseWriter, r *http.Request) {
 	inner, ok := w.(serverWriter)
 	if !ok {
 		h(w, r)
 		return
 	}
-	g := &gathered{serverWriter: inner, offer: offer}
-	defer g.leave()
+	g := &gathered{serverWriter: inner}
 	h(g, r)
 	_ = g.send() // a handler that panics wants no more to be sent
 }
 
 // Unwrap is for http.ResponseController.
 func (g *gathered) Unwrap() http.ResponseWriter { return g.serverWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (g *gathered) WriteHeader(status int) {
-	if g.offer != nil && status == http.StatusOK && len(g.Header()["Content-Length"]) == 0 && g.offer.open() {
-		g.lane = g.offer
-		g.Header()[trunkHeader] = []string{g.lane.name}
-	}
-	if status >= http.StatusOK {
-		g.offer = nil
-	}
-	g.serverWriter.WriteHeader(status)
-}
-
-// leave ends what is on the lane.
-func (g *gathered) leave() {
-	if g.lane != nil {
-		g.lane.end()
-	}
-}
-
-// begin sends the head of an answer whose body goes to the lane.
-func (g *gathered) begin() error {
-	if g.lane == nil || g.begun {
-		return nil
-	}
-	g.begun = true
-	return http.NewResponseController(g.serverWriter).Flush()
-}
 
 // Write implements http.ResponseWriter.
 func (g *gathered) Write(p []byte) (int, error) {
@@ -77,7 +45,7 @@ func (g *gathered) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) >= pieceSize/2 && g.held == nil {
-		return g.pass(p)
+		return g.serverWriter.Write(p)
 	}
 	if g.held == nil {
 		g.held = pieces.Get().(*[]byte)
@@ -91,25 +59,11 @@ func (g *gathered) send() error {
 	if g.held == nil {
 		return nil
 	}
-	_, err := g.pass(*g.held)
+	_, err := g.serverWriter.Write(*g.held)
 	*g.held = (*g.held)[:0]
 	pieces.Put(g.held)
 	g.held = nil
 	return err
-}
-
-// pass hands p on.
-func (g *gathered) pass(p []byte) (int, error) {
-	if g.lane == nil {
-		return g.serverWriter.Write(p)
-	}
-	if err := g.begin(); err != nil {
-		return 0, err
-	}
-	if err := g.lane.write(p); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // Flush implements http.Flusher.
@@ -119,9 +73,6 @@ func (g *gathered) Flush() { _ = g.FlushError() }
 func (g *gathered) FlushError() error {
 	if err := g.send(); err != nil {
 		return err
-	}
-	if g.lane != nil {
-		return g.begin()
 	}
 	return http.NewResponseController(g.serverWriter).Flush()
 }

@@ -52,7 +52,7 @@ func TestAnAnswerLeavesInLargePieces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := &written{ResponseRecorder: httptest.NewRecorder()}
 			plain := httptest.NewRecorder()
-			serveGathered(test.h, w, nil, nil)
+			serveGathered(test.h, w, nil)
 			test.h(plain, nil)
 			if !slices.Equal(w.sizes, test.sizes) {
 				t.Errorf("pieces of %d, want %d", w.sizes, test.sizes)
@@ -72,7 +72,7 @@ func TestAnAnswerThatIsBrokenOffStays(t *testing.T) {
 		serveGathered(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "half of it")
 			panic(http.ErrAbortHandler)
-		}, w, nil, nil)
+		}, w, nil)
 	}()
 	if len(w.sizes) > 0 {
 		t.Errorf("sent %q", w.Body)

@@ -30,7 +30,7 @@ type guard struct {
 
 	mu    sync.Mutex
 	conn  *conn   // what the exchange waits on at the delegate's side
-	lane  *laneIn // and this, if it is not nil
+	lane  *laneIn // or this
 	begun bool    // the client has seen the status
 	over  bool    // the handler returns: the client's side is out of reach
 	done  bool    // how the exchange ended is settled
@@ -95,11 +95,19 @@ func (g *guard) settle() {
 	g.done = true
 }
 
-// watch makes c the connection to cut, and l, which may be nil, the lane; it fails when it is too late.
-func (g *guard) watch(c *conn, l *laneIn) error {
+// watch makes c the connection to cut; it fails when it is too late.
+func (g *guard) watch(c *conn) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.conn, g.lane = c, l
+	g.conn = c
+	return g.cause
+}
+
+// ride makes l what is cut, and nothing that it came on; it fails when it is too late.
+func (g *guard) ride(l *laneIn) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.conn, g.lane = nil, l
 	return g.cause
 }
 

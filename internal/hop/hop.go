@@ -42,6 +42,8 @@ const (
 	defaultBodyLinger = 5 * time.Second
 	// defaultTunnelLinger: see tunnel.
 	defaultTunnelLinger = time.Minute
+	// confirmPatience is how long a watch on a lane goes on before its forwarder says that it has the head of the answer.
+	confirmPatience = 30 * time.Second
 	// farewellTimeout bounds saying farewell to a peer that does not read. The
 	// connection is idle, so its buffers are empty.
 	farewellTimeout = time.Second
@@ -57,7 +59,7 @@ const (
 	// connection, and 100, the usual limit, once made them queue.
 	maxStreams = 1000
 	// maxIdle connections are kept for the next requests. There is no limit on
-	// those in use: every watch has its own.
+	// those in use.
 	maxIdle = 512
 	// maxReusedBody is how much of a body our server reads after its handler is
 	// done with it. With more, it may close the connection without having said

@@ -42,6 +42,7 @@ type Server struct {
 	listeners   []*peerListener // Listener and, if there is one, Local
 	peers       peerSet
 	trunks      trunkSet
+	watches     sync.WaitGroup // on trunks
 	draining    atomic.Bool
 	http        *http.Server
 }
@@ -114,10 +115,22 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	// net/http's own Shutdown drops what it reads from then on, so it comes last
 	// and finds connections of HTTP/2 alone.
 	s.draining.Store(true)
-	if err := errors.Join(s.closeListeners(), s.dismiss(ctx)); err != nil {
+	if err := errors.Join(s.closeListeners(), s.dismiss(ctx), s.awaitWatches(ctx)); err != nil {
 		return err
 	}
 	return s.http.Shutdown(ctx)
+}
+
+// awaitWatches waits for those on trunks. There are no new ones once every peer is dismissed.
+func (s *Server) awaitWatches(ctx context.Context) error {
+	ended := make(chan struct{})
+	go func() { s.watches.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close ends every connection at once, upgraded ones too.
@@ -139,22 +152,24 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveTrunk(w, r, conn)
 		return
 	}
-	var lane *laneOut
 	if conn != nil && s.config.Watches != nil && s.config.Watches(r) {
 		ctx, end := context.WithCancelCause(r.Context())
 		defer end(nil)
 		defer context.AfterFunc(conn.fresh, func() { end(ErrEnd) })()
-		if lane = s.laneFor(r, conn); lane != nil {
-			defer context.AfterFunc(lane.trunk.fresh, func() { end(ErrEnd) })()
-		}
 		r = r.WithContext(ctx)
+		if inner, ok := w.(serverWriter); ok && r.Body == http.NoBody {
+			if lane := s.laneFor(r, conn); lane != nil {
+				s.serveWatch(s.config.Handler, inner, r, lane)
+				return
+			}
+		}
 	}
 	switch {
 	case r.ProtoMajor != 1:
 		s.config.Handler.ServeHTTP(w, r)
 	case r.Body != http.NoBody:
-		serveGathered(s.serveBody, w, r, nil)
+		serveGathered(s.serveBody, w, r)
 	default:
-		serveGathered(s.config.Handler.ServeHTTP, w, r, lane)
+		serveGathered(s.config.Handler.ServeHTTP, w, r)
 	}
 }

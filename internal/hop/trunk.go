@@ -2,6 +2,7 @@ package hop
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -14,16 +15,19 @@ import (
 //	forwarder                                     server
 //	  --- GET /, Upgrade: triptych-trunk ----------->   once, on a connection of its own
 //	  <-- 101 Switching Protocols -------------------
-//	  --- GET ...?watch=1, Triptych-Trunk: 5QF2/7 -->   on the connection of the watch
-//	  <-- 200, Triptych-Trunk: 5QF2/7, chunked ------
+//	  --- GET ...?watch=1, Triptych-Trunk: 5QF2/7 -->   on a connection for requests
+//	  <-- 200, Triptych-Trunk: 5QF2/7, no body ------   which serves others from here on
+//	  === 7: the head is here ======================>
 //	  <== 7: event | 9: event | 7: event ============   on the trunk
-//	  === 7: 32768 bytes are taken ================>
-//	  <== 7: end ====================================
-//	  <-- last chunk --------------------------------   on the connection of the watch
+//	  === 7: 65536 bytes are taken =================>
+//	  <== 7: end ====================================   or === 7: canceled ===>
 //
-// All else stays with the connection of the watch: who asks, when it is canceled, and whether its answer is whole, for the
-// end on the trunk only says that the rest is there. A trunk is an offer and no more: while there is none, because it
-// is being made, is to be left or the other end is of a version without, a watch has its body on its own connection.
+// A trunk is an offer and no more: while there is none, because it is being made, is to be left or the other end is of a
+// version without, a watch has its body on a connection of its own, as every other request does.
+//
+// A watch that is canceled before the head of its answer has arrived is canceled by closing the connection that it was sent on. If
+// that is too late, since the server has let go of that connection, nobody says that the head is there; a server waits
+// for that no longer than confirmPatience.
 //
 // No watch waits for another one. Each has a window of bytes that may be under way, so that the forwarder's end reads
 // whatever comes and holds what a slow client has not taken; the handler of that watch waits then, as it would for
@@ -36,13 +40,22 @@ const (
 	// maxTrunkFrame is the most that one watch sends before others have their turn.
 	maxTrunkFrame = 16 << 10
 	// trunkFrameHeader is the number of a watch and a count of bytes, 32 bits each, big endian. From the server so many
-	// bytes follow, and none is the end. To the server so many were taken, and nothing follows.
+	// bytes follow. To the server so many were taken, and nothing follows.
 	trunkFrameHeader = 8
 )
 
-func appendTrunkFrame(b []byte, lane uint32, count int) []byte {
+// What a count says that is none, and behind which nothing follows.
+const (
+	laneEnds   uint32 = 0              // from the server: all was sent
+	laneBreaks uint32 = math.MaxUint32 // from the server: there is more, and it does not come
+
+	laneCanceled  uint32 = 0              // to the server
+	laneConfirmed uint32 = math.MaxUint32 // to the server: the head of the answer is here
+)
+
+func appendTrunkFrame(b []byte, lane, count uint32) []byte {
 	b = binary.BigEndian.AppendUint32(b, lane)
-	return binary.BigEndian.AppendUint32(b, uint32(count))
+	return binary.BigEndian.AppendUint32(b, count)
 }
 
 func parseTrunkFrame(header []byte) (lane, count uint32) {

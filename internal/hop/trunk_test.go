@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -65,6 +66,14 @@ func (c *trunkChain) lanes() int {
 	return n
 }
 
+// connections counts those of the forwarder that are in use.
+func (c *trunkChain) connections() int {
+	p := c.forwarder.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.all) - len(p.idle)
+}
+
 // watch begins one and waits for its status.
 func (c *trunkChain) watch(t testing.TB, client *http.Client, query string) *http.Response {
 	t.Helper()
@@ -97,6 +106,7 @@ func TestEventsTakeTheTrunkAtOnce(t *testing.T) {
 	next := make(chan string)
 	watch := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Test", "yes")
+		w.Header().Set("Transfer-Encoding", "chunked")
 		w.WriteHeader(http.StatusOK)
 		rc := http.NewResponseController(w)
 		rc.Flush()
@@ -112,6 +122,9 @@ func TestEventsTakeTheTrunkAtOnce(t *testing.T) {
 		resp := c.watch(t, client, "")
 		if resp.Header.Get("X-Test") != "yes" || c.lanes() != 1 {
 			t.Errorf("%v, %d lanes", resp.Header, c.lanes())
+		}
+		if used := c.connections(); used != 1 {
+			t.Errorf("%d connections are in use, want the trunk alone", used)
 		}
 		lines := bufio.NewReader(resp.Body)
 		for i := range 5 {
@@ -579,6 +592,78 @@ func TestATrunkTakesNoNonsense(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	})
+}
+
+// A client that leaves before its watch is answered may leave a lane of which no forwarder knows. Its handler does not stay.
+func TestAWatchThatNobodyConfirmsEnds(t *testing.T) {
+	ends := make(chan error, 1)
+	c := startTrunkChain(t, forever(ends))
+	trunk := c.trunk(t)
+	conn := c.delegate.open(t)
+	resp := ask(t, conn, bufio.NewReader(conn), "GET /?watch=1 HTTP/1.1\r\nHost: x\r\nTriptych-Trunk: "+laneName(trunk.name, 99)+"\r\n\r\n")
+	if resp.ContentLength != 0 || resp.Header.Get(trunkHeader) != laneName(trunk.name, 99) {
+		t.Fatalf("%v %v", resp.ContentLength, resp.Header)
+	}
+	for _, t := range c.delegate.trunks.trunks {
+		t.lanes[99].confirm.Reset(0)
+	}
+	select {
+	case <-ends:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
+// While a forwarder does not read at all, what waits for it is bounded, and all of it arrives when it does.
+func TestATrunkThatIsNotReadHoldsNoMoreThanItsQueue(t *testing.T) {
+	wire, end := net.Pipe() // has no buffer
+	defer end.Close()
+	trunk := &trunkOut{conn: wire, fresh: t.Context(), wake: make(chan struct{}, 1), over: make(chan struct{}), left: make(chan struct{}), lanes: map[uint32]*laneOut{}}
+	defer trunk.lose(nil)
+	go trunk.write()
+	const lanes = 2 * maxTrunkQueue / trunkWindow
+	var all sync.WaitGroup
+	for i := range uint32(lanes) {
+		l := &laneOut{
+			trunk: trunk, number: i, room: trunkWindow, cancel: func(error) {},
+			more: make(chan struct{}, 1), gone: make(chan struct{}), ended: make(chan struct{}),
+		}
+		l.open()
+		all.Go(func() {
+			if _, err := l.write(make([]byte, trunkWindow)); err != nil {
+				t.Error(err)
+			}
+			l.end(true)
+		})
+	}
+	queued := func() int {
+		trunk.mu.Lock()
+		defer trunk.mu.Unlock()
+		return len(trunk.queue)
+	}
+	eventually(t, "the queue is full", func() bool { return queued() >= maxTrunkQueue })
+	if got := queued(); got > maxTrunkQueue+2*maxTrunkFrame {
+		t.Errorf("%d bytes wait", got)
+	}
+	read := make(chan int64, 1)
+	go func() { n, _ := io.Copy(io.Discard, end); read <- n }()
+	all.Wait()
+	trunk.lose(nil)
+	if got, want := <-read, int64(lanes*(trunkWindow+trunkWindow/maxTrunkFrame*trunkFrameHeader+trunkFrameHeader)); got != want {
+		t.Errorf("%d bytes arrived, want %d", got, want)
+	}
+}
+
+// Nobody waits for a handler that breaks off before it has answered.
+func TestAHandlerThatFailsBeforeItAnswers(t *testing.T) {
+	broken := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	eachWatch(t, broken, func(t *testing.T, c *trunkChain, client *http.Client) {
+		resp, err := client.Get(c.URL + "/?watch=1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantUnavailable(t, resp, nil)
 	})
 }
 

@@ -159,10 +159,16 @@ func (t *trunkIn) read() error {
 			return err
 		}
 		number, count := parseTrunkFrame(header)
+		_, _ = r.Discard(trunkFrameHeader)
+		if count == laneEnds || count == laneBreaks {
+			if l := t.lane(number); l != nil {
+				l.finish(count == laneEnds)
+			}
+			continue
+		}
 		if count > maxTrunkFrame {
 			return fmt.Errorf("a frame of %d bytes", count)
 		}
-		_, _ = r.Discard(trunkFrameHeader)
 		p, err := r.Peek(int(count))
 		if err != nil {
 			return err
@@ -235,23 +241,43 @@ func (l *laneIn) leave() {
 	l.drop()
 }
 
-// put adds p to what is held, or the end if it is empty.
+// confirm says that the head of the answer is here: from now on it is here that the watch is canceled.
+func (l *laneIn) confirm() { l.trunk.tell(l.number, laneConfirmed) }
+
+// abandon says that nobody takes any more of the answer, unless it is over.
+func (l *laneIn) abandon() {
+	l.mu.Lock()
+	over := l.ended
+	l.mu.Unlock()
+	if !over {
+		l.trunk.tell(l.number, laneCanceled)
+	}
+}
+
+// put adds p to what is held.
 func (l *laneIn) put(p []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(p) == 0 {
-		l.ended = true
-	} else {
-		if l.held == nil {
-			l.held = trunkPieces.Get().(*[]byte)
-		}
-		if len(*l.held)+len(p) > trunkWindow {
-			return fmt.Errorf("lane %d was sent more than it has room for", l.number)
-		}
-		*l.held = append(*l.held, p...)
+	if l.held == nil {
+		l.held = trunkPieces.Get().(*[]byte)
 	}
+	if len(*l.held)+len(p) > trunkWindow {
+		return fmt.Errorf("lane %d was sent more than it has room for", l.number)
+	}
+	*l.held = append(*l.held, p...)
 	signal(l.ready)
 	return nil
+}
+
+// finish says that nothing more comes, and whether that is all.
+func (l *laneIn) finish(whole bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	if !whole && l.lost == nil {
+		l.lost = errTruncated
+	}
+	signal(l.ready)
 }
 
 // trunkPieces have the size of a few events; a watch that waits has none.
@@ -306,7 +332,7 @@ func (l *laneIn) next() (*[]byte, error) {
 // done says that the client has p.
 func (l *laneIn) done(p *[]byte) {
 	if l.taken += len(*p); l.taken >= trunkWindow/2 {
-		l.trunk.tell(l.number, l.taken)
+		l.trunk.tell(l.number, uint32(l.taken))
 		l.taken = 0
 	}
 	putPiece(p)
@@ -319,8 +345,8 @@ func (l *laneIn) waiting() bool {
 	return l.held == nil
 }
 
-// tell says that so many bytes of a lane are taken. If that fails reading will, too.
-func (t *trunkIn) tell(number uint32, count int) {
+// tell says something of a lane. If that fails reading will, too.
+func (t *trunkIn) tell(number, count uint32) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	var header [trunkFrameHeader]byte

@@ -1,6 +1,7 @@
 package hop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +10,17 @@ import (
 	"net/http"
 	"runtime"
 	"sync"
+	"time"
 
 	"triptych.dev/triptych/internal/identity"
 )
 
-// maxKeptBatch is how much memory a trunk keeps for what it says at once.
-const maxKeptBatch = 1 << 20
+const (
+	// maxTrunkQueue is how much may wait for a forwarder that does not read. Whoever has more to say waits, too.
+	maxTrunkQueue = 16 << 20
+	// maxKeptBatch is how much memory a trunk keeps for what it says at once.
+	maxKeptBatch = 1 << 20
+)
 
 // trunkOut is the server's end of a trunk.
 type trunkOut struct {
@@ -38,9 +44,17 @@ type laneOut struct {
 	trunk  *trunkOut
 	name   string // as it was offered
 	number uint32
-	gone   <-chan struct{} // the watch's own connection ended
-	more   chan struct{}   // holds one when room has grown
-	room   int             // bytes that may be sent; guarded by trunk.mu
+	cancel context.CancelCauseFunc // of who answers
+	more   chan struct{}           // holds one when room has grown
+	gone   chan struct{}           // closed when nobody is there any more to take anything
+	ended  chan struct{}           // closed when nothing more comes
+
+	// Guarded by trunk.mu.
+	room    int // bytes that may be sent
+	failed  bool
+	left    bool        // gone is closed
+	confirm *time.Timer // nil when the forwarder has the head of the answer
+	refresh func() bool // undoes that the lane ends with trunk.fresh
 }
 
 // trunkSet holds the trunks of a server by their names. The zero value is ready.
@@ -118,7 +132,10 @@ func (s *Server) laneFor(r *http.Request, conn *peerConn) *laneOut {
 	if t == nil || peer == nil || *peer != t.peer || t.fresh.Err() != nil {
 		return nil
 	}
-	return &laneOut{trunk: t, name: name, number: number, gone: r.Context().Done(), more: make(chan struct{}, 1), room: trunkWindow}
+	return &laneOut{
+		trunk: t, name: name, number: number, room: trunkWindow,
+		more: make(chan struct{}, 1), gone: make(chan struct{}), ended: make(chan struct{}),
+	}
 }
 
 // read takes what the forwarder says until the connection ends, which it returns.
@@ -128,19 +145,26 @@ func (t *trunkOut) read(r io.Reader) error {
 		if _, err := io.ReadFull(r, header[:]); err != nil {
 			return err
 		}
-		if err := t.taken(parseTrunkFrame(header[:])); err != nil {
+		if err := t.hear(parseTrunkFrame(header[:])); err != nil {
 			return err
 		}
 	}
 }
 
-// taken gives a lane room for what its client has taken.
-func (t *trunkOut) taken(number, count uint32) error {
+// hear is what the forwarder says of a lane.
+func (t *trunkOut) hear(number, count uint32) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.lanes[number]
-	if l == nil {
-		return nil // it has ended meanwhile
+	switch {
+	case l == nil: // it has ended meanwhile
+		return nil
+	case count == laneConfirmed:
+		l.confirm.Stop()
+		return nil
+	case count == laneCanceled:
+		l.abandon(context.Canceled)
+		return nil
 	}
 	if count > trunkWindow || l.room+int(count) > trunkWindow {
 		return fmt.Errorf("lane %d has taken more than it was sent", number)
@@ -193,6 +217,18 @@ func (t *trunkOut) lose(err error) {
 	}
 	t.conn.Close()
 	close(t.over)
+	for _, l := range t.lanes {
+		l.abandon(context.Canceled)
+	}
+}
+
+// abandon has whoever answers stop. The caller holds the mutex.
+func (l *laneOut) abandon(cause error) {
+	if !l.left {
+		l.left = true
+		close(l.gone)
+		l.cancel(cause)
+	}
 }
 
 // open is to come before anything is written. It fails when the trunk is lost, or has such a lane.
@@ -204,60 +240,78 @@ func (l *laneOut) open() bool {
 		return false
 	}
 	t.lanes[l.number] = l
+	l.confirm = time.AfterFunc(confirmPatience, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		l.abandon(context.Canceled)
+	})
+	l.refresh = context.AfterFunc(t.fresh, func() { l.cancel(ErrEnd) })
 	return true
 }
 
-var errWatchGone = errors.New("the connection of the watch ended")
+var errWatchGone = errors.New("nobody takes what the watch says")
 
 // write sends p, which it does not keep. It waits while the client has not taken enough of what was sent before.
-func (l *laneOut) write(p []byte) error {
-	for len(p) > 0 {
-		n, err := l.put(p)
+func (l *laneOut) write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, drained, err := l.put(p[written:])
 		if err != nil {
-			return err
+			return written, err
 		}
-		if p = p[n:]; n > 0 {
+		if written += n; n > 0 {
 			continue
 		}
 		select {
 		case <-l.more:
+		case <-drained:
 		case <-l.gone:
-			return errWatchGone
 		case <-l.trunk.over:
 		}
 	}
-	return nil
+	return written, nil
 }
 
-// put queues as much of p as there is room for, one frame at most.
-func (l *laneOut) put(p []byte) (n int, err error) {
+// put queues as much of p as there is room for, one frame at most. If that is nothing because of what others have to say,
+// drained is closed when some of it has left.
+func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 	t := l.trunk
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lost != nil {
-		return 0, t.lost
+	if t.lost != nil || l.left {
+		l.failed = true
+		return 0, nil, cmp.Or(t.lost, errWatchGone)
+	}
+	if len(t.queue) >= maxTrunkQueue {
+		return 0, t.left, nil
 	}
 	if n = min(len(p), l.room, maxTrunkFrame); n > 0 {
 		l.room -= n
-		t.append(l.number, p[:n])
+		t.append(l.number, uint32(n), p[:n])
 	}
-	return n, nil
+	return n, nil, nil
 }
 
 // append queues a frame. The caller holds the mutex.
-func (t *trunkOut) append(number uint32, p []byte) {
-	t.queue = append(appendTrunkFrame(t.queue, number, len(p)), p...)
+func (t *trunkOut) append(number, count uint32, p []byte) {
+	t.queue = append(appendTrunkFrame(t.queue, number, count), p...)
 	t.queued += trunkFrameHeader + uint64(len(p))
 	signal(t.wake)
 }
 
-// end says that nothing more comes on the lane, and returns when all that was written has left, or nobody is there
-// any more to take it.
-func (l *laneOut) end() {
+// end says that nothing more comes on the lane, and whether that is all. It returns when everything that was written has left, or
+// nobody is there any more to take it.
+func (l *laneOut) end(whole bool) {
 	t := l.trunk
+	l.confirm.Stop()
+	l.refresh()
+	close(l.ended)
 	t.mu.Lock()
 	delete(t.lanes, l.number)
-	t.append(l.number, nil)
+	if whole && !l.failed {
+		t.append(l.number, laneEnds, nil)
+	} else {
+		t.append(l.number, laneBreaks, nil)
+	}
 	all := t.queued
 	for t.written < all && t.lost == nil {
 		left := t.left

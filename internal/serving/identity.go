@@ -96,7 +96,7 @@ var headerAuditID = http.CanonicalHeaderKey(auditinternal.HeaderAuditID)
 // WithIdentity found, and nothing else. By now upstream's chain has taken the
 // audit ID; what comes later, a proxy among it, sees the client's own headers.
 var InnerAuthenticator authenticator.RequestFunc = func(r *http.Request) (*authenticator.Response, bool, error) {
-	ReserveStack() // the filter of timeouts has made a goroutine
+	ReserveStackAgain(r.Context())
 	c, ok := r.Context().Value(callerKey{}).(caller)
 	if !ok {
 		return nil, false, nil

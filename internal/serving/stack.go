@@ -1,5 +1,11 @@
 package serving
 
+import (
+	"context"
+
+	"k8s.io/apiserver/pkg/endpoints/request"
+)
+
 // stackRoom is what the filters, handlers and encoders of a request take of a goroutine's stack, about, in bytes.
 const stackRoom = 24 << 10
 
@@ -8,6 +14,14 @@ const stackRoom = 24 << 10
 // frame there is: several times a request, deep in the chain, where there are many (BenchmarkStack). Whoever is about
 // to serve a request calls it while there is little to copy. What is not used is given back by the garbage collector.
 func ReserveStack() { frame(0) }
+
+// ReserveStackAgain is ReserveStack for where a request may have come to another goroutine, that of the filter of timeouts.
+// Watches have not: they have a stack already, from further up, and would keep a larger one for as long as they last.
+func ReserveStackAgain(ctx context.Context) {
+	if info, ok := request.RequestInfoFrom(ctx); !ok || info.Verb != "watch" {
+		ReserveStack()
+	}
+}
 
 // frame has a frame of stackRoom, for which the runtime makes room when it is called. It is called with 0, which the
 // compiler does not know, and so never clears what it asks for.

@@ -1,0 +1,117 @@
+package hop
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"runtime/debug"
+)
+
+// serveWatch has a goroutine of its own answer r by h, and returns when the connection of r is free: when the answer
+// is over, or when its head is there and the body goes to lane.
+func (s *Server) serveWatch(h http.Handler, w serverWriter, r *http.Request, lane *laneOut) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	unlink := context.AfterFunc(r.Context(), func() { cancel(context.Cause(r.Context())) })
+	free := make(chan any, 1) // what h panicked with, nil if it did not
+	lane.cancel = cancel
+	a := &laned{serverWriter: w, offer: lane, leave: func() { unlink(); free <- nil }}
+	s.watches.Add(1)
+	go func() {
+		defer s.watches.Done()
+		defer cancel(nil)
+		defer func() {
+			problem := recover()
+			if a.lane == nil {
+				free <- problem
+				return
+			}
+			if problem != nil && problem != http.ErrAbortHandler {
+				s.http.ErrorLog.Printf("http: panic serving a watch: %v\n%s", problem, debug.Stack())
+			}
+			a.lane.end(problem == nil)
+		}()
+		serveGathered(h.ServeHTTP, a, r.WithContext(ctx))
+	}()
+	if problem := <-free; problem != nil {
+		panic(problem)
+	}
+}
+
+// laned is the answer to a watch. Its body goes to the lane that was offered if it may last. From then on what is below is
+// not touched: it is of a connection that serves others.
+type laned struct {
+	serverWriter
+	offer *laneOut
+	leave func()   // lets the connection go
+	lane  *laneOut // nil while the answer has its connection
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *laned) WriteHeader(status int) {
+	h := a.Header()
+	if a.lane == nil && a.offer != nil && status == http.StatusOK && len(h["Content-Length"]) == 0 && a.offer.open() {
+		a.lane = a.offer
+		h[trunkHeader] = []string{a.lane.name}
+		h["Content-Length"] = []string{"0"}
+		delete(h, "Transfer-Encoding") // as upstream's watches say of themselves
+		a.serverWriter.WriteHeader(status)
+		a.serverWriter = &laneWriter{lane: a.lane, header: h.Clone()}
+		a.leave()
+		return
+	}
+	if status >= http.StatusOK {
+		a.offer = nil
+	}
+	a.serverWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *laned) Write(p []byte) (int, error) {
+	a.offer = nil // whoever gives no status has it given here
+	return a.serverWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *laned) Unwrap() http.ResponseWriter { return a.serverWriter }
+
+// FlushError is what http.ResponseController calls.
+func (a *laned) FlushError() error { return http.NewResponseController(a.serverWriter).Flush() }
+
+// laneWriter is the rest of an answer on a lane.
+type laneWriter struct {
+	lane   *laneOut
+	header http.Header
+}
+
+// Header implements http.ResponseWriter. It has left already.
+func (w *laneWriter) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter. The first status counts.
+func (w *laneWriter) WriteHeader(int) {}
+
+// Write implements http.ResponseWriter.
+func (w *laneWriter) Write(p []byte) (int, error) { return w.lane.write(p) }
+
+// Flush implements http.Flusher: whatever is written is on its way.
+func (w *laneWriter) Flush() {}
+
+// Hijack implements http.Hijacker.
+func (w *laneWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return nil, nil, http.ErrNotSupported
+}
+
+// CloseNotify implements http.CloseNotifier.
+func (w *laneWriter) CloseNotify() <-chan bool {
+	gone := make(chan bool, 1)
+	go func() {
+		select {
+		case <-w.lane.gone:
+		case <-w.lane.trunk.over:
+		case <-w.lane.ended:
+			return
+		}
+		gone <- true
+	}()
+	return gone
+}
