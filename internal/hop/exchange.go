@@ -128,6 +128,9 @@ func (x *exchange) use(c *conn) error {
 	x.send(c)
 	a, err := x.receive(c)
 	if err != nil {
+		if x.lane != nil { // the answer may be on it
+			x.lane.abandon()
+		}
 		return err
 	}
 	x.heard()

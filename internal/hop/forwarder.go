@@ -135,7 +135,10 @@ func (f *Forwarder) Refresh() { f.pool.refresh() }
 func (f *Forwarder) Close() { f.pool.close() }
 
 // retire closes what is idle, and every connection once it has answered.
-func (f *Forwarder) retire() { f.pool.retire() }
+func (f *Forwarder) retire() {
+	f.pool.retire()
+	f.trunks.retire()
+}
 
 func (f *Forwarder) available() error {
 	if f.pool.isClosed() {

@@ -88,6 +88,16 @@ func (s *trunks) leave(t *trunkIn) {
 	t.retire()
 }
 
+// retire ends the trunk with its last watch.
+func (s *trunks) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now != nil {
+		s.now.retire()
+		s.now = nil
+	}
+}
+
 var errNoTrunks = errors.New("the delegate knows no trunks")
 
 // run makes a trunk in the life l and reads from it to its end.

@@ -84,6 +84,24 @@ func TestARefreshedForwarderLeavesItsTrunk(t *testing.T) {
 	client.CloseIdleConnections()
 }
 
+// A replica that is not asked any more, although its process goes on, has no connection left.
+func TestARetiredForwarderLeavesItsTrunk(t *testing.T) {
+	ends := make(chan error, 1)
+	c := startTrunkChain(t, forever(ends))
+	c.trunk(t)
+	client := c.http1()
+	defer client.CloseIdleConnections()
+	resp := c.watch(t, client, "")
+	wantBegun(t, resp)
+	c.forwarder.retire()
+	if c.lanes() != 1 {
+		t.Error("the watch is off its trunk")
+	}
+	resp.Body.Close()
+	<-ends
+	eventually(t, "no connection is left", func() bool { return len(c.delegate.peers.all()) == 0 })
+}
+
 // Watches end before the connection of their trunk has to, as before that of their own.
 func TestWatchesEndBeforeTheirTrunkHasTo(t *testing.T) {
 	ends := make(chan error, 10)
