@@ -18,8 +18,6 @@ import (
 const (
 	// maxTrunkQueue is how much may wait for a forwarder that does not read. Whoever has more to say waits, too.
 	maxTrunkQueue = 16 << 20
-	// maxKeptBatch is how much memory a trunk keeps for what it says at once.
-	maxKeptBatch = 1 << 20
 )
 
 // trunkOut is the server's end of a trunk.
@@ -31,7 +29,7 @@ type trunkOut struct {
 	over  chan struct{}   // closed when the trunk is lost
 
 	mu      sync.Mutex
-	queue   []byte        // frames that are to be written
+	queue   []*[]byte     // frames that are to be written, in pieces that hold whole ones
 	queued  uint64        // bytes since the trunk is there
 	written uint64        // those of them that left
 	left    chan struct{} // closed when more has left
@@ -176,7 +174,7 @@ func (t *trunkOut) hear(number, count uint32) error {
 
 // write sends what is queued until the trunk is lost.
 func (t *trunkOut) write() {
-	var batch []byte
+	var batch []*[]byte
 	for {
 		select {
 		case <-t.wake:
@@ -188,22 +186,31 @@ func (t *trunkOut) write() {
 		t.mu.Lock()
 		batch, t.queue = t.queue, batch[:0]
 		t.mu.Unlock()
-		if len(batch) == 0 {
-			continue
-		}
-		if _, err := t.conn.Write(batch); err != nil {
+		if err := t.send(batch); err != nil {
 			t.lose(err)
 			return
 		}
-		t.mu.Lock()
-		t.written += uint64(len(batch))
-		close(t.left)
-		t.left = make(chan struct{})
-		t.mu.Unlock()
-		if cap(batch) > maxKeptBatch {
-			batch = nil
-		}
 	}
+}
+
+// send writes pieces and gives them back.
+func (t *trunkOut) send(batch []*[]byte) error {
+	var n uint64
+	for i, p := range batch {
+		if _, err := t.conn.Write(*p); err != nil {
+			return err
+		}
+		n += uint64(len(*p))
+		*p = (*p)[:0]
+		pieces.Put(p)
+		batch[i] = nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.written += n
+	close(t.left)
+	t.left = make(chan struct{})
+	return nil
 }
 
 func (t *trunkOut) lose(err error) {
@@ -281,7 +288,7 @@ func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 		l.failed = true
 		return 0, nil, cmp.Or(t.lost, errWatchGone)
 	}
-	if len(t.queue) >= maxTrunkQueue {
+	if t.queued-t.written >= maxTrunkQueue {
 		return 0, t.left, nil
 	}
 	if n = min(len(p), l.room, maxTrunkFrame); n > 0 {
@@ -291,10 +298,16 @@ func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 	return n, nil, nil
 }
 
-// append queues a frame. The caller holds the mutex.
+// append queues a frame. The caller holds the mutex. What many watches say at once is more than a piece, and to
+// grow one would be to copy it.
 func (t *trunkOut) append(number, count uint32, p []byte) {
-	t.queue = append(appendTrunkFrame(t.queue, number, count), p...)
-	t.queued += trunkFrameHeader + uint64(len(p))
+	size := trunkFrameHeader + len(p)
+	if n := len(t.queue); n == 0 || len(*t.queue[n-1])+size > pieceSize {
+		t.queue = append(t.queue, pieces.Get().(*[]byte))
+	}
+	last := t.queue[len(t.queue)-1]
+	*last = append(appendTrunkFrame(*last, number, count), p...)
+	t.queued += uint64(size)
 	signal(t.wake)
 }
 
