@@ -40,7 +40,9 @@ func CallerFrom(ctx context.Context) (id identity.Identity, ok bool) {
 // on the request looks as if the client had connected to this very process.
 func WithIdentity(handler http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ReserveStack()
+		if !isWatch(r) {
+			ReserveStack()
+		}
 		peer, inner := hop.PeerFrom(r.Context())
 		if !inner {
 			identity.Strip(r.Header)

@@ -13,10 +13,11 @@ const stackRoom = 24 << 10
 // goroutine begins with a few KiB, and the runtime doubles them whenever they are full, copying and adjusting every
 // frame there is: several times a request, deep in the chain, where there are many (BenchmarkStack). Whoever is about
 // to serve a request calls it while there is little to copy. What is not used is given back by the garbage collector.
+//
+// Watches do not: they would keep what they do not use for as long as they last, 16 KiB each in the head.
 func ReserveStack() { frame(0) }
 
 // ReserveStackAgain is ReserveStack for where a request may have come to another goroutine, that of the filter of timeouts.
-// Watches have not: they have a stack already, from further up, and would keep a larger one for as long as they last.
 func ReserveStackAgain(ctx context.Context) {
 	if info, ok := request.RequestInfoFrom(ctx); !ok || info.Verb != "watch" {
 		ReserveStack()
