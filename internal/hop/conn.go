@@ -154,6 +154,14 @@ func (c *conn) alive() bool {
 	return errors.Is(err, errNothingYet)
 }
 
+// more tells whether so many bytes are here, or something is wrong, which is told by reading. It does not wait.
+func (c *conn) more(bytes int) bool {
+	c.wire.mode = readNever
+	_, err := c.r.Peek(bytes)
+	c.wire.mode = readAlways
+	return !errors.Is(err, errNothingYet)
+}
+
 // truncated tells whether the end of the stream came without a farewell, TLS' or that
 // of frames. A killed process' kernel ends its streams without.
 func (c *conn) truncated() bool { return c.wire.ended.Load() }
@@ -245,6 +253,7 @@ func (w *wire) readNow(p []byte) (int, error) {
 	case w.peek.err != nil:
 		return 0, w.peek.err
 	case w.peek.n == 0:
+		w.ended.Store(true)
 		return 0, io.EOF
 	}
 	return w.peek.n, nil

@@ -221,15 +221,18 @@ func (b *body) copySized(left int64) error {
 
 // copyFrom flushes, if at all, whenever the next read may have to wait: before
 // the first one, so that a client of a watch knows that it is accepted, and
-// after each that left nothing behind. A watch that waits holds no buffer.
+// after each that left nothing behind. A watch that waits holds no buffer. The first flush is what
+// tells an answer of many parts from a short one, whose length the client is told; the next ones are left out while there is more.
 func (b *body) copyFrom(r io.Reader) error {
+	flushed := false
 	for {
-		if b.flush != nil && b.conn.r.Buffered() == 0 {
+		if b.flush != nil && !b.ready() && !(flushed && b.conn.more(b.part())) {
 			if err := b.flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 				return err
 			}
+			flushed = true
 			if b.answer.length < 0 { // or there may be no more to wait for
-				_, _ = b.conn.r.Peek(1) // what is wrong is told by the read
+				_, _ = b.conn.r.Peek(b.part()) // what is wrong is told by the read
 			}
 		}
 		if err := b.copySome(r); err == io.EOF {
@@ -240,9 +243,20 @@ func (b *body) copyFrom(r io.Reader) error {
 	}
 }
 
+// part is how many bytes of the answer bring something: what follows a chunk's data does not.
+func (b *body) part() int {
+	if b.answer.length == unknownLength {
+		return len("\r\n") + 1
+	}
+	return 1
+}
+
+// ready tells whether something of the answer is in the reader's buffer.
+func (b *body) ready() bool { return b.conn.r.Buffered() >= b.part() }
+
 // copySome copies until what follows may have to be waited for.
 func (b *body) copySome(r io.Reader) error {
-	buf := buffers.Get().(*[32 << 10]byte)
+	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	for {
 		n, err := r.Read(buf[:])
@@ -251,7 +265,7 @@ func (b *body) copySome(r io.Reader) error {
 				return err
 			}
 		}
-		if err != nil || b.flush != nil && b.conn.r.Buffered() == 0 {
+		if err != nil || b.flush != nil && !b.ready() {
 			return err
 		}
 	}

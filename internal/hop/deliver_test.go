@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // startStampedChain has a front whose own filters have said something already.
@@ -142,13 +145,16 @@ func TestAWatchThatWaitsHoldsNoBuffer(t *testing.T) {
 	defer func() { buffers.New = anew }()
 	buffers.New = func() any { made.Add(1); return anew() }
 	const watches = 100
-	var ends []*io.PipeWriter
+	var ends []net.Conn
 	var all sync.WaitGroup
 	for range watches {
-		r, w := io.Pipe()
+		r, w := socketPair(t)
 		ends = append(ends, w)
+		wire := must(newWire(r.(transport)))
+		c := &conn{wire: wire, stream: wire}
+		c.r = bufio.NewReader(c)
 		flushed := make(chan struct{}, 2)
-		b := body{conn: &conn{r: bufio.NewReader(r)}, answer: &answer{length: unknownLength}, w: httptest.NewRecorder(), flush: func() error {
+		b := body{conn: c, answer: &answer{length: unknownLength}, w: httptest.NewRecorder(), flush: func() error {
 			flushed <- struct{}{}
 			return nil
 		}}
@@ -169,5 +175,73 @@ func TestAWatchThatWaitsHoldsNoBuffer(t *testing.T) {
 	all.Wait()
 	if got := made.Load(); got > watches/2 {
 		t.Errorf("%d watches had %d buffers", watches, got)
+	}
+}
+
+// startBody delivers an answer in chunks, which the test says. flushed tells how much was delivered at each flush, and has it
+// wait until the test knows.
+func startBody(t *testing.T) (say func(string), flushed <-chan int) {
+	far, near := socketPair(t)
+	if err := far.(*net.UnixConn).SetWriteBuffer(8 * pieceSize); err != nil {
+		t.Fatal(err)
+	}
+	wire := must(newWire(near.(transport)))
+	c := &conn{wire: wire, stream: wire}
+	c.r = bufio.NewReader(c)
+	got, flushes, done := httptest.NewRecorder(), make(chan int), make(chan error)
+	b := body{conn: c, answer: &answer{length: unknownLength}, w: got, flush: func() error {
+		flushes <- got.Body.Len()
+		return nil
+	}}
+	all := ""
+	say = func(what string) {
+		all += what
+		if _, err := fmt.Fprintf(far, "%x\r\n%s\r\n", len(what), what); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		fmt.Fprint(far, "0\r\n\r\n")
+		go func() {
+			for range flushes {
+			}
+		}()
+		if err := <-done; err != nil || got.Body.String() != all {
+			t.Errorf("%d of %d bytes, %v", got.Body.Len(), len(all), err)
+		}
+	})
+	go func() { done <- b.copy(); close(flushes) }()
+	return say, flushes
+}
+
+// What was said is not held back until more is, whatever its size: what ends a chunk may come in a piece of its own.
+func TestEveryEventIsFlushed(t *testing.T) {
+	say, flushed := startBody(t)
+	<-flushed
+	want := 0
+	for size := 4096 - 16; size < 4096+16; size++ {
+		say(strings.Repeat("e", size))
+		want += size
+		for {
+			select {
+			case n := <-flushed:
+				if n < want {
+					continue
+				}
+			case <-time.After(30 * time.Second):
+				t.Fatalf("an event of %d bytes is held back", size)
+			}
+			break
+		}
+	}
+}
+
+// A long answer is flushed at its beginning, and when there is no more of it.
+func TestALongAnswerIsFlushedWhenThereIsNoMore(t *testing.T) {
+	say, flushed := startBody(t)
+	say(strings.Repeat("l", 2*pieceSize))
+	<-flushed
+	if n := <-flushed; n != 2*pieceSize {
+		t.Errorf("flushed with %d of %d bytes", n, 2*pieceSize)
 	}
 }

@@ -12,8 +12,11 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// buffers are for copying; 32 KiB hold two TLS records.
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+// bufferSize holds what the other end sends at once of a long answer, a piece.
+const bufferSize = pieceSize
+
+// buffers are for copying.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
 // sender sends the body of a request while the answer is being waited for: a
 // delegate that answers early stops reading.
@@ -84,7 +87,7 @@ func (s *sender) run() {
 var errStopped = errors.New("the answer came before the body was sent")
 
 func (s *sender) copy() error {
-	buf := buffers.Get().(*[32 << 10]byte)
+	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	for {
 		n, err := s.body.Read(s.next(buf[:]))

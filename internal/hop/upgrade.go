@@ -114,7 +114,7 @@ func pass(to io.Writer, r *bufio.Reader, source io.Reader) error {
 	if err := drain(to, r); err != nil {
 		return err
 	}
-	buf := buffers.Get().(*[32 << 10]byte)
+	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
 	_, err := io.CopyBuffer(onlyWriter{to}, onlyReader{source}, buf[:])
 	return err
