@@ -123,6 +123,10 @@ func (a *answer) frame(method string) error {
 			return err
 		}
 	}
+	if method == http.MethodHead && a.length < 0 {
+		// Whoever answers may not be done, and the next request would wait for that.
+		a.close = true
+	}
 	if method == http.MethodHead || a.status < 200 || a.status == http.StatusNoContent || a.status == http.StatusNotModified {
 		a.length = 0
 	}

@@ -187,11 +187,10 @@ func (x *exchange) copyLane() error {
 		if p == nil {
 			return err
 		}
-		_, err = x.w.Write(*p)
-		x.lane.done(p)
-		if err != nil {
-			return err
+		if _, err = x.w.Write(*p); err != nil {
+			return err // and p is not used again: HTTP/2 may still be at it
 		}
+		x.lane.done(p)
 	}
 }
 
@@ -257,15 +256,15 @@ func (b *body) ready() bool { return b.conn.r.Buffered() >= b.part() }
 // copySome copies until what follows may have to be waited for.
 func (b *body) copySome(r io.Reader) error {
 	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
 	for {
 		n, err := r.Read(buf[:])
 		if n > 0 {
 			if _, err := b.w.Write(buf[:n]); err != nil {
-				return err
+				return err // and buf is not used again: HTTP/2 may still be at it
 			}
 		}
 		if err != nil || b.flush != nil && !b.ready() {
+			buffers.Put(buf)
 			return err
 		}
 	}

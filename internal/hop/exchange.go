@@ -154,7 +154,7 @@ func (x *exchange) use(c *conn) error {
 func (x *exchange) board(c *conn) (leave func()) {
 	x.lane, x.head.lane = nil, ""
 	f := x.forwarder
-	if f.config.Watches == nil || !f.config.Watches(x.r) || !x.head.read() || x.head.length != 0 {
+	if f.config.Watches == nil || !f.config.Watches(x.r) || x.r.Method != http.MethodGet || x.head.length != 0 {
 		return nothing
 	}
 	if x.lane = f.trunks.board(c.life); x.lane == nil {
@@ -169,8 +169,7 @@ func (x *exchange) getOff(a *answer) {
 	if x.lane == nil {
 		return
 	}
-	if a.status == http.StatusOK && a.length == unknownLength {
-		// The time of the trunk is over, as the delegate sees it.
+	if a.lane == trunkOver {
 		x.forwarder.trunks.leave(x.lane.trunk)
 	}
 	x.lane.leave()

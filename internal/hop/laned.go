@@ -72,11 +72,17 @@ func (a *laned) Write(p []byte) (int, error) {
 	return a.serverWriter.Write(p)
 }
 
+// Flush implements http.Flusher.
+func (a *laned) Flush() { _ = a.FlushError() }
+
 // Unwrap is for http.ResponseController.
 func (a *laned) Unwrap() http.ResponseWriter { return a.serverWriter }
 
 // FlushError is what http.ResponseController calls.
-func (a *laned) FlushError() error { return http.NewResponseController(a.serverWriter).Flush() }
+func (a *laned) FlushError() error {
+	a.offer = nil // as in Write
+	return http.NewResponseController(a.serverWriter).Flush()
+}
 
 // laneWriter is the rest of an answer on a lane.
 type laneWriter struct {

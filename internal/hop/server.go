@@ -157,11 +157,12 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		defer end(nil)
 		defer context.AfterFunc(conn.fresh, func() { end(ErrEnd) })()
 		r = r.WithContext(ctx)
-		if inner, ok := w.(serverWriter); ok && r.Body == http.NoBody {
+		if inner, ok := w.(serverWriter); ok && r.Header.Get(trunkHeader) != "" {
 			if lane := s.laneFor(r, conn); lane != nil {
 				s.serveWatch(s.config.Handler, inner, r, lane)
 				return
 			}
+			w.Header().Set(trunkHeader, trunkOver)
 		}
 	}
 	switch {

@@ -231,3 +231,26 @@ func stalled(t *testing.T, n *atomic.Int64) {
 		return last > 0 && time.Since(since) > 300*time.Millisecond
 	})
 }
+
+// A watch that is asked for by HEAD goes on behind its answer. No other request may wait for it.
+func TestNothingIsSentBehindAHeadThatGoesOn(t *testing.T) {
+	ends := make(chan struct{})
+	f := startChain(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			return
+		}
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		close(ends)
+	})
+	client := clientOf(f.Server, true)
+	if _, err := client.Head(f.URL); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Get(f.URL)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%v %v", resp, err)
+	}
+	<-ends
+}

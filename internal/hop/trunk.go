@@ -23,7 +23,8 @@ import (
 //	  <== 7: end ====================================   or === 7: canceled ===>
 //
 // A trunk is an offer and no more: while there is none, because it is being made, is to be left or the other end is of a
-// version without, a watch has its body on a connection of its own, as every other request does.
+// version without, a watch has its body on a connection of its own, as every other request does. So has one that the server does not
+// take for a watch; it says so itself when the trunk is what it does not want.
 //
 // A watch that is canceled before the head of its answer has arrived is canceled by closing the connection that it was sent on. If
 // that is too late, since the server has let go of that connection, nobody says that the head is there; a server waits
@@ -35,6 +36,8 @@ import (
 const (
 	trunkProtocol = "triptych-trunk"
 	trunkHeader   = "Triptych-Trunk"
+	// trunkOver is what the server says in place of a lane when the trunk is to be left.
+	trunkOver = "over"
 	// trunkWindow is how many bytes of a watch may be sent and not be taken by its client.
 	trunkWindow = 128 << 10
 	// maxTrunkFrame is the most that one watch sends before others have their turn.

@@ -369,3 +369,50 @@ func TestAHandlerThatBreaksOffBreaksItsWatch(t *testing.T) {
 		t.Errorf("the other one ends with %v", err)
 	}
 }
+
+// What the server does not take for a watch has its own connection, and the trunk of the others stays.
+func TestAnOfferThatIsNotTakenLeavesTheTrunkAlone(t *testing.T) {
+	ca := newAuthority(t)
+	d := startDelegateThat(t, ca, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+	}), func(c *ServerConfig) { c.Watches = func(r *http.Request) bool { return r.URL.Path == "/watched" } })
+	f := newTestForwarder(t, ca, d.address, func(c *ForwarderConfig) { c.Watches, c.LongRunning = asksForEvents, asksForEvents })
+	c := &trunkChain{front: &front{Server: startFront(t, f), forwarder: f}, delegate: d}
+	first := c.trunk(t)
+	readAll(t, c.watch(t, clientOf(c.Server, true), "").Body)
+	if c.trunk(t) != first {
+		t.Error("there is another trunk")
+	}
+}
+
+// A handler that flushes before it says a status has given one.
+func TestAWatchThatIsFlushedFirst(t *testing.T) {
+	eachWatch(t, func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, "event")
+	}, func(t *testing.T, c *trunkChain, client *http.Client) {
+		if got := readAll(t, c.watch(t, client, "").Body); got != "event" {
+			t.Errorf("%q arrived", got)
+		}
+	})
+}
+
+// What was said before a watch broke off arrives.
+func TestTheLastWordsOfAWatchArrive(t *testing.T) {
+	said := strings.Repeat("event", 1000)
+	eachWatch(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		io.WriteString(w, said)
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}, func(t *testing.T, c *trunkChain, client *http.Client) {
+		for range 20 {
+			got, err := io.ReadAll(c.watch(t, client, "").Body)
+			if string(got) != said || err == nil {
+				t.Fatalf("%d of %d bytes, and then %v", len(got), len(said), err)
+			}
+		}
+	})
+}

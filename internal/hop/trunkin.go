@@ -18,6 +18,10 @@ const (
 	trunkBuffer = 32 << 10
 	// trunkPause is between two attempts to make a trunk.
 	trunkPause = time.Second
+	// trunkPatience is how long the server may take none of the little that it is told.
+	trunkPatience = 5 * time.Second
+	// maxKeptPiece is how large a piece may have grown that is used again.
+	maxKeptPiece = 16 << 10
 )
 
 // trunkIn is the forwarder's end of a trunk.
@@ -43,9 +47,10 @@ type laneIn struct {
 	taken  int           // bytes that the server does not know of; of who calls next
 
 	mu    sync.Mutex
-	held  *[]byte // of pieces, what came and was not taken; nil if nothing is
+	held  *[]byte // of trunkPieces, what came and was not taken; nil if nothing is
 	ended bool    // nothing more comes
-	lost  error
+	end   error   // why; nil if that was all
+	cause error   // why nobody takes any more
 }
 
 // trunks makes the trunk of a Forwarder and replaces it when its time is over.
@@ -55,6 +60,7 @@ type trunks struct {
 	mu      sync.Mutex
 	now     *trunkIn // nil if there is none
 	making  bool
+	retired bool      // there is none any more
 	refused *life     // has a delegate that knows no trunks
 	next    time.Time // before which none is made
 }
@@ -62,8 +68,14 @@ type trunks struct {
 // board returns a lane for a watch in the life l. While there is no trunk to be on it returns nil and has one made.
 func (s *trunks) board(l *life) *laneIn {
 	epoch := s.pool.turned()
+	if l != s.pool.current() {
+		return nil // a late one
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.retired {
+		return nil
+	}
 	if t := s.now; t != nil && (t.conn.life != l || t.conn.epoch != epoch) {
 		s.now = nil
 		t.retire()
@@ -88,10 +100,11 @@ func (s *trunks) leave(t *trunkIn) {
 	t.retire()
 }
 
-// retire ends the trunk with its last watch.
+// retire ends the trunk with its last watch. There is no other.
 func (s *trunks) retire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.retired = true
 	if s.now != nil {
 		s.now.retire()
 		s.now = nil
@@ -106,6 +119,8 @@ func (s *trunks) run(l *life) {
 	s.mu.Lock()
 	s.making = false
 	switch {
+	case err == nil && s.retired:
+		t.retire()
 	case err == nil:
 		s.now = t
 	case errors.Is(err, errNoTrunks):
@@ -117,6 +132,7 @@ func (s *trunks) run(l *life) {
 	if err == nil {
 		err = t.read()
 		t.lose(err)
+		t.end()
 		s.leave(t)
 	}
 	klog.V(4).InfoS("Watches have no trunk", "address", s.pool.address, "cause", err)
@@ -172,7 +188,7 @@ func (t *trunkIn) read() error {
 		_, _ = r.Discard(trunkFrameHeader)
 		if count == laneEnds || count == laneBreaks {
 			if l := t.lane(number); l != nil {
-				l.finish(count == laneEnds)
+				l.finish(endOf(count))
 			}
 			continue
 		}
@@ -232,8 +248,16 @@ func (t *trunkIn) lose(err error) {
 	defer t.mu.Unlock()
 	t.lost = err
 	for _, l := range t.lanes {
-		l.cut(err)
+		l.finish(err)
 	}
+}
+
+// endOf tells why a lane ends at which count comes.
+func endOf(count uint32) error {
+	if count == laneEnds {
+		return nil
+	}
+	return errTruncated
 }
 
 // name is what the request says of the lane.
@@ -279,13 +303,12 @@ func (l *laneIn) put(p []byte) error {
 	return nil
 }
 
-// finish says that nothing more comes, and whether that is all.
-func (l *laneIn) finish(whole bool) {
+// finish says that nothing more comes, and why; nil is that it was all. What came before is still taken.
+func (l *laneIn) finish(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ended = true
-	if !whole && l.lost == nil {
-		l.lost = errTruncated
+	if !l.ended {
+		l.ended, l.end = true, why
 	}
 	signal(l.ready)
 }
@@ -293,12 +316,12 @@ func (l *laneIn) finish(whole bool) {
 // trunkPieces have the size of a few events; a watch that waits has none.
 var trunkPieces = sync.Pool{New: func() any { p := make([]byte, 0, 4<<10); return &p }}
 
-// cut has next return err. Any goroutine may call it.
+// cut has next return err, unless all is here. Any goroutine may call it.
 func (l *laneIn) cut(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.lost == nil && !l.ended {
-		l.lost = err
+	if l.cause == nil && !(l.ended && l.end == nil) {
+		l.cause = err
 	}
 	signal(l.ready)
 }
@@ -312,18 +335,21 @@ func (l *laneIn) drop() {
 }
 
 func putPiece(p *[]byte) {
+	if cap(*p) > maxKeptPiece {
+		return
+	}
 	*p = (*p)[:0]
 	trunkPieces.Put(p)
 }
 
-// next waits for something, which is to be given back by done. It returns nil at the end.
+// next waits for something, which is to be given back by done once it is written. It returns nil at the end.
 func (l *laneIn) next() (*[]byte, error) {
 	for {
 		l.mu.Lock()
 		p := l.held
 		switch {
-		case l.lost != nil:
-			err := l.lost
+		case l.cause != nil:
+			err := l.cause
 			l.mu.Unlock()
 			return nil, err
 		case p != nil:
@@ -331,8 +357,9 @@ func (l *laneIn) next() (*[]byte, error) {
 			l.mu.Unlock()
 			return p, nil
 		case l.ended:
+			err := l.end
 			l.mu.Unlock()
-			return nil, nil
+			return nil, err
 		}
 		l.mu.Unlock()
 		<-l.ready
@@ -355,11 +382,14 @@ func (l *laneIn) waiting() bool {
 	return l.held == nil
 }
 
-// tell says something of a lane. If that fails reading will, too.
+// tell says something of a lane. If that fails the trunk is lost: whoever tells is about to return, and waits for nobody.
 func (t *trunkIn) tell(number, count uint32) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
+	_ = t.conn.wire.SetWriteDeadline(time.Now().Add(trunkPatience))
 	var header [trunkFrameHeader]byte
 	_, _ = t.conn.w.Write(appendTrunkFrame(header[:0], number, count))
-	_ = t.conn.w.Flush()
+	if err := t.conn.w.Flush(); err != nil {
+		t.conn.abort()
+	}
 }

@@ -202,7 +202,7 @@ func TestNobodyElseGetsOntoATrunk(t *testing.T) {
 	}
 	c := d.open(t)
 	resp := ask(t, c, bufio.NewReader(c), "GET /?watch=1 HTTP/1.1\r\nHost: x\r\nTriptych-Trunk: mine/1\r\n\r\n")
-	if got := readAll(t, resp.Body); got != "secret" || len(resp.Header[trunkHeader]) > 0 {
+	if got := readAll(t, resp.Body); got != "secret" || resp.Header.Get(trunkHeader) != trunkOver {
 		t.Errorf("%q %v", got, resp.Header)
 	}
 }
@@ -339,4 +339,57 @@ func FuzzTrunkFrames(f *testing.F) {
 			t.Errorf("holds %d bytes", len(*l.held))
 		}
 	})
+}
+
+// A replica that is not asked any more gets no trunk, and one that is being made does not stay.
+func TestARetiredForwarderMakesNoTrunk(t *testing.T) {
+	c := startTrunkChain(t, forever(nil))
+	s := &c.forwarder.trunks
+	s.board(c.forwarder.pool.current()) // has one made
+	c.forwarder.retire()
+	eventually(t, "it is made", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return !s.making
+	})
+	if l := s.board(c.forwarder.pool.current()); l != nil || s.making {
+		t.Error("another one is made")
+	}
+	eventually(t, "no connection is left", func() bool { return len(c.delegate.peers.all()) == 0 })
+}
+
+// A watch that was begun with a process that is gone does not take the trunk from those of its successor.
+func TestALateWatchLeavesTheTrunkAlone(t *testing.T) {
+	c := startTrunkChain(t, forever(nil))
+	before := c.forwarder.pool.current()
+	c.forwarder.DelegateLost()
+	trunk := c.trunk(t)
+	if c.forwarder.trunks.board(before) != nil {
+		t.Error("a watch of the life before is on it")
+	}
+	if c.trunk(t) != trunk {
+		t.Error("there is another trunk")
+	}
+}
+
+// Who says something to a server that takes nothing does not wait for ever, and the trunk is lost.
+func TestAServerThatTakesNothingHoldsNobodyUp(t *testing.T) {
+	_, near := socketPair(t)
+	wire := must(newWire(near.(transport)))
+	if err := near.(*net.UnixConn).SetWriteBuffer(1); err != nil {
+		t.Fatal(err)
+	}
+	c := &conn{wire: wire, stream: wire, w: bufio.NewWriter(wire)}
+	c.r = bufio.NewReader(c)
+	trunk := &trunkIn{conn: c, lanes: map[uint32]*laneIn{}, end: c.abort}
+	read := make(chan error)
+	go func() { read <- trunk.read() }()
+	for told := false; !told; {
+		trunk.add().abandon()
+		select {
+		case <-read:
+			told = true
+		default:
+		}
+	}
 }

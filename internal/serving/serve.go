@@ -87,7 +87,11 @@ var requests = &request.RequestInfoFactory{APIPrefixes: sets.NewString("api", "a
 
 // isWatch tells which requests a client makes again when they end.
 func isWatch(r *http.Request) bool {
-	if r.Method != http.MethodGet || !strings.Contains(r.URL.RawQuery, "watch") && !strings.Contains(r.URL.Path, "/watch/") {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	// Most requests have none of these; what is encoded may say anything.
+	if q := r.URL.RawQuery; !strings.Contains(q, "watch") && !strings.Contains(q, "%") && !strings.Contains(r.URL.Path, "/watch/") {
 		return false
 	}
 	info, err := requests.NewRequestInfo(r)
