@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"testing"
 )
 
@@ -25,5 +26,26 @@ func TestToldToStopIsNoFailureButToldOfBeforeItWasReady(t *testing.T) {
 		if got := outcome(c.err, c.cause, c.ready); !errors.Is(got, c.want) || (got == nil) != (c.want == nil) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
 		}
+	}
+}
+
+// As the tier that forwards it finds out by upstream's rules.
+func TestAWatchIsKnownHoweverItIsSpelt(t *testing.T) {
+	for target, want := range map[string]bool{
+		"/api/v1/pods?watch=1":                          true,
+		"/api/v1/pods?%77atch=1":                        true,
+		"/api/v1/pods?labelSelector=a%3Db&wa%74ch=true": true,
+		"/api/v1/pods?watch":                            true,
+		"/api/v1/watch/pods":                            true,
+		"/api/v1/pods?labelSelector=a%3Db":              false,
+		"/api/v1/pods":                                  false,
+		"/healthz?watch=1":                              false,
+	} {
+		if got := isWatch(httptest.NewRequest("GET", target, nil)); got != want {
+			t.Errorf("%s: %v", target, got)
+		}
+	}
+	if isWatch(httptest.NewRequest("POST", "/api/v1/pods?watch=1", nil)) {
+		t.Error("a POST is a watch")
 	}
 }
