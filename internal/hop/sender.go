@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// bufferSize holds what the other end sends at once of a long answer, a piece.
-const bufferSize = pieceSize
+// bufferSize holds two TLS records.
+const bufferSize = 32 << 10
 
 // buffers are for copying.
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
