@@ -1,7 +1,6 @@
 package hop
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -150,11 +149,8 @@ func TestAWatchThatWaitsHoldsNoBuffer(t *testing.T) {
 	for range watches {
 		r, w := socketPair(t)
 		ends = append(ends, w)
-		wire := must(newWire(r.(transport)))
-		c := &conn{wire: wire, stream: wire}
-		c.r = bufio.NewReader(c)
 		flushed := make(chan struct{}, 2)
-		b := body{conn: c, answer: &answer{length: unknownLength}, w: httptest.NewRecorder(), flush: func() error {
+		b := body{conn: connOver(r), answer: &answer{length: unknownLength}, w: httptest.NewRecorder(), flush: func() error {
 			flushed <- struct{}{}
 			return nil
 		}}
@@ -185,11 +181,8 @@ func startBody(t *testing.T) (say func(string), flushed <-chan int) {
 	if err := far.(*net.UnixConn).SetWriteBuffer(8 * pieceSize); err != nil {
 		t.Fatal(err)
 	}
-	wire := must(newWire(near.(transport)))
-	c := &conn{wire: wire, stream: wire}
-	c.r = bufio.NewReader(c)
 	got, flushes, done := httptest.NewRecorder(), make(chan int), make(chan error)
-	b := body{conn: c, answer: &answer{length: unknownLength}, w: got, flush: func() error {
+	b := body{conn: connOver(near), answer: &answer{length: unknownLength}, w: got, flush: func() error {
 		flushes <- got.Body.Len()
 		return nil
 	}}

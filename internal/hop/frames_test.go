@@ -1,6 +1,7 @@
 package hop
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
@@ -19,6 +20,14 @@ func (s slowly) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// connOver is a forwarder's connection over its end of a socketPair, without frames.
+func connOver(end net.Conn) *conn {
+	wire := must(newWire(end.(transport)))
+	c := &conn{wire: wire, stream: wire, w: bufio.NewWriter(wire)}
+	c.r = bufio.NewReader(c)
+	return c
 }
 
 // socketPair is a connected pair of unix sockets.

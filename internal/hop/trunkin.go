@@ -382,7 +382,7 @@ func (l *laneIn) waiting() bool {
 	return l.held == nil
 }
 
-// tell says something of a lane. If that fails the trunk is lost: whoever tells is about to return, and waits for nobody.
+// tell says something of a lane. If that fails, or takes long, the trunk is lost: the one who tells has a client that may be gone.
 func (t *trunkIn) tell(number, count uint32) {
 	t.writing.Lock()
 	defer t.writing.Unlock()

@@ -375,12 +375,10 @@ func TestALateWatchLeavesTheTrunkAlone(t *testing.T) {
 // Who says something to a server that takes nothing does not wait for ever, and the trunk is lost.
 func TestAServerThatTakesNothingHoldsNobodyUp(t *testing.T) {
 	_, near := socketPair(t)
-	wire := must(newWire(near.(transport)))
 	if err := near.(*net.UnixConn).SetWriteBuffer(1); err != nil {
 		t.Fatal(err)
 	}
-	c := &conn{wire: wire, stream: wire, w: bufio.NewWriter(wire)}
-	c.r = bufio.NewReader(c)
+	c := connOver(near)
 	trunk := &trunkIn{conn: c, lanes: map[uint32]*laneIn{}, end: c.abort}
 	read := make(chan error)
 	go func() { read <- trunk.read() }()
