@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -13,24 +12,14 @@ import (
 
 	"triptych.dev/triptych/internal/cli"
 	"triptych.dev/triptych/internal/tier"
+	"triptych.dev/triptych/test/harness"
 )
-
-// freePort returns a port that was free a moment ago: 0 means no insecure port,
-// and not any.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
 
 // runInsecure runs a supervisor with an insecure port, and returns its URL.
 func runInsecure(t *testing.T, i *installation) (*supervisor, string) {
 	t.Helper()
-	port := freePort(t)
+	// 0 means no insecure port, and not any.
+	port := harness.Must(harness.FreePort())(t)
 	s := i.run(fmt.Sprintf("--insecure-port=%d", port))
 	return s, fmt.Sprintf("http://127.0.0.1:%d", port)
 }

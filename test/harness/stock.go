@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -215,14 +214,4 @@ func writeKubeconfig(path, url string, ca, who *Pair) error {
 		return err
 	}
 	return os.Chmod(path, 0o600)
-}
-
-// FreePort returns a port on loopback that was free a moment ago.
-func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
