@@ -118,6 +118,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if err := errors.Join(s.closeListeners(), s.dismiss(ctx), s.awaitWatches(ctx)); err != nil {
 		return err
 	}
+	s.endTrunks(ctx)
 	return s.http.Shutdown(ctx)
 }
 

@@ -18,7 +18,8 @@ const (
 	trunkBuffer = 32 << 10
 	// trunkPause is between two attempts to make a trunk.
 	trunkPause = time.Second
-	// trunkPatience is how long the server may take none of the little that it is told.
+	// trunkPatience is how long the server may take none of the little that it is told, and how long a forwarder may take
+	// what a server that stops has said.
 	trunkPatience = 5 * time.Second
 	// maxKeptPiece is how large a piece may have grown that is used again.
 	maxKeptPiece = 16 << 10

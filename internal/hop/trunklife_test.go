@@ -58,6 +58,82 @@ func TestAStoppingServerEmptiesItsTrunks(t *testing.T) {
 	})
 }
 
+// A server that has stopped has no more to say on its trunks, and may be closed at once, whatever the forwarder still
+// tells it.
+func TestAStoppedServerIsReadToTheEnd(t *testing.T) {
+	stopping := make(chan struct{})
+	c := startTrunkChain(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		<-stopping
+		w.Write(make([]byte, trunkWindow))
+	})
+	f := c.forwarder
+	trunk, err := f.trunks.open(f.pool.current())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer trunk.end()
+	config := c.delegate.ca.clientTLS()
+	config.NextProtos = []string{"http/1.1"}
+	asking := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
+	var lanes []*laneIn
+	for range 20 {
+		l := trunk.add()
+		lanes = append(lanes, l)
+		r := must(http.NewRequest(http.MethodGet, "https://"+c.delegate.address+"/?watch=1", nil))
+		r.Header.Set(trunkHeader, l.name())
+		resp, err := asking.Do(r)
+		if err != nil || resp.Header.Get(trunkHeader) != l.name() {
+			t.Fatalf("%v %v", resp, err)
+		}
+		resp.Body.Close()
+	}
+	asking.CloseIdleConnections()
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				trunk.tell(trunk.last+1, 1) // of a watch that is no more
+			}
+		}
+	})
+	defer close(over)
+	stopped := make(chan error, 1)
+	go func() {
+		err := c.delegate.Shutdown(t.Context())
+		c.delegate.Close()
+		stopped <- err
+	}()
+	close(stopping)
+	eventually(t, "everything is said", func() bool { return c.lanes() == 0 })
+	trunk.lose(trunk.read())
+	for i, l := range lanes {
+		n := 0
+		for {
+			p, err := l.next()
+			if err != nil {
+				t.Errorf("watch %d ends with %v", i, err)
+			}
+			if p == nil { // also with an error
+				break
+			}
+			n += len(*p)
+		}
+		if n != trunkWindow {
+			t.Errorf("%d bytes of watch %d arrive", n, i)
+		}
+	}
+	trunk.end()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
 // When certificates are replaced the next watches are on a new trunk, and the old one ends with its last watch.
 func TestARefreshedForwarderLeavesItsTrunk(t *testing.T) {
 	ends := make(chan error, 10)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -86,6 +88,12 @@ func (s *trunkSet) get(name string) *trunkOut {
 	return s.trunks[name]
 }
 
+func (s *trunkSet) all() []*trunkOut {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.trunks))
+}
+
 // isTrunk tells whether a peer wants its connection to be a trunk.
 func isTrunk(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.Header.Get("Upgrade") == trunkProtocol && r.Header.Get(trunkHeader) != ""
@@ -133,6 +141,27 @@ func (s *Server) laneFor(r *http.Request, conn *peerConn) *laneOut {
 	return &laneOut{
 		trunk: t, name: name, number: number, room: trunkWindow,
 		more: make(chan struct{}, 1), gone: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// endTrunks tells forwarders that nothing more comes, and waits until they have all there was and leave. To close
+// first would be to lose what is on its way: a kernel that has something nobody read drops what it has yet to send.
+// No watch may be under way. A forwarder that takes nothing is left after trunkPatience.
+func (s *Server) endTrunks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, trunkPatience)
+	defer cancel()
+	trunks := s.trunks.all()
+	for _, t := range trunks {
+		if half, ok := t.conn.(interface{ CloseWrite() error }); ok {
+			go half.CloseWrite() // which may have to wait for a write
+		}
+	}
+	for _, t := range trunks {
+		select {
+		case <-t.over:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
