@@ -154,7 +154,7 @@ func (x *exchange) use(c *conn) error {
 func (x *exchange) board(c *conn) (leave func()) {
 	x.lane, x.head.lane = nil, ""
 	f := x.forwarder
-	if f.config.Watches == nil || !f.config.Watches(x.r) || x.r.Method != http.MethodGet || x.head.length != 0 {
+	if f.config.Watches == nil || !f.config.Watches(x.r) || x.r.Method != http.MethodGet || x.head.length != 0 || x.head.upgrade {
 		return nothing
 	}
 	if x.lane = f.trunks.board(c.life); x.lane == nil {

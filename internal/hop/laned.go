@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"sync"
+	"time"
 )
 
 // serveWatch has a goroutine of its own answer r by h, and returns when the connection of r is free: when the answer
@@ -45,18 +47,23 @@ type laned struct {
 	offer *laneOut
 	leave func()   // lets the connection go
 	lane  *laneOut // nil while the answer has its connection
+
+	// mu is held by those who set deadlines, which any goroutine may, and while serverWriter is replaced.
+	mu sync.Mutex
 }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *laned) WriteHeader(status int) {
 	h := a.Header()
-	if a.lane == nil && a.offer != nil && status == http.StatusOK && len(h["Content-Length"]) == 0 && a.offer.open() {
+	if a.lane == nil && a.offer != nil && status == http.StatusOK && len(h["Content-Length"]) == 0 && len(h["Trailer"]) == 0 && a.offer.open() {
 		a.lane = a.offer
 		h[trunkHeader] = []string{a.lane.name}
 		h["Content-Length"] = []string{"0"}
 		delete(h, "Transfer-Encoding") // as upstream's watches say of themselves
 		a.serverWriter.WriteHeader(status)
+		a.mu.Lock()
 		a.serverWriter = &laneWriter{lane: a.lane, header: h.Clone()}
+		a.mu.Unlock()
 		a.leave()
 		return
 	}
@@ -75,8 +82,28 @@ func (a *laned) Write(p []byte) (int, error) {
 // Flush implements http.Flusher.
 func (a *laned) Flush() { _ = a.FlushError() }
 
-// Unwrap is for http.ResponseController.
-func (a *laned) Unwrap() http.ResponseWriter { return a.serverWriter }
+// There is no Unwrap: what is below now may serve another request in a moment.
+
+// SetReadDeadline is what http.ResponseController calls.
+func (a *laned) SetReadDeadline(t time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return http.NewResponseController(a.serverWriter).SetReadDeadline(t)
+}
+
+// SetWriteDeadline is what http.ResponseController calls. On a lane there are none.
+func (a *laned) SetWriteDeadline(t time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return http.NewResponseController(a.serverWriter).SetWriteDeadline(t)
+}
+
+// EnableFullDuplex is what http.ResponseController calls.
+func (a *laned) EnableFullDuplex() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return http.NewResponseController(a.serverWriter).EnableFullDuplex()
+}
 
 // FlushError is what http.ResponseController calls.
 func (a *laned) FlushError() error {

@@ -34,14 +34,15 @@ import (
 // whatever comes and holds what a slow client has not taken; the handler of that watch waits then, as it would for
 // a connection. When the trunk is lost, all its watches are cut off, and clients resume them.
 const (
-	trunkProtocol = "triptych-trunk"
+	trunkProtocol = "triptych-trunk" // asked for by no request of a client's; see board
 	trunkHeader   = "Triptych-Trunk"
 	// trunkOver is what the server says in place of a lane when the trunk is to be left.
 	trunkOver = "over"
 	// trunkWindow is how many bytes of a watch may be sent and not be taken by its client.
 	trunkWindow = 128 << 10
-	// maxTrunkFrame is the most that one watch sends before others have their turn.
-	maxTrunkFrame = 16 << 10
+	// maxTrunkFrame is the most that one watch sends before others have their turn. What is no larger is never taken
+	// apart: a watch may be ended between any two frames, and nearly every event is in one of them.
+	maxTrunkFrame = 32 << 10
 	// trunkFrameHeader is the number of a watch and a count of bytes, 32 bits each, big endian. From the server so many
 	// bytes follow. To the server so many were taken, and nothing follows.
 	trunkFrameHeader = 8

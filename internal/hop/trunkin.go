@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -222,7 +223,8 @@ func (t *trunkIn) add() *laneIn {
 	if t.lost != nil {
 		return nil
 	}
-	t.last++
+	for t.last++; t.lanes[t.last] != nil; t.last++ { // it wraps
+	}
 	l := &laneIn{trunk: t, number: t.last, ready: make(chan struct{}, 1)}
 	t.lanes[l.number] = l
 	return l
@@ -383,14 +385,15 @@ func (l *laneIn) waiting() bool {
 	return l.held == nil
 }
 
-// tell says something of a lane. If that fails, or takes long, the trunk is lost: the one who tells has a client that may be gone.
+// tell says something of a lane. If that takes long the trunk is lost: the one who tells has a client that may be gone. A server
+// that is no more has perhaps said all there was, and whoever reads it finds out.
 func (t *trunkIn) tell(number, count uint32) {
 	t.writing.Lock()
 	defer t.writing.Unlock()
 	_ = t.conn.wire.SetWriteDeadline(time.Now().Add(trunkPatience))
 	var header [trunkFrameHeader]byte
 	_, _ = t.conn.w.Write(appendTrunkFrame(header[:0], number, count))
-	if err := t.conn.w.Flush(); err != nil {
+	if err := t.conn.w.Flush(); errors.Is(err, os.ErrDeadlineExceeded) {
 		t.conn.abort()
 	}
 }

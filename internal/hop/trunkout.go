@@ -20,6 +20,8 @@ import (
 const (
 	// maxTrunkQueue is how much may wait for a forwarder that does not read. Whoever has more to say waits, too.
 	maxTrunkQueue = 16 << 20
+	// maxRefused is how many lanes that were canceled a trunk knows. A few are about to be opened.
+	maxRefused = 1024
 )
 
 // trunkOut is the server's end of a trunk.
@@ -36,6 +38,7 @@ type trunkOut struct {
 	written uint64        // those of them that left
 	left    chan struct{} // closed when more has left
 	lanes   map[uint32]*laneOut
+	refused map[uint32]struct{} // lanes that were canceled and are not there, or no more; at most maxRefused
 	lost    error
 }
 
@@ -96,7 +99,9 @@ func (s *trunkSet) all() []*trunkOut {
 
 // isTrunk tells whether a peer wants its connection to be a trunk.
 func isTrunk(r *http.Request) bool {
-	return r.ProtoMajor == 1 && r.Header.Get("Upgrade") == trunkProtocol && r.Header.Get(trunkHeader) != ""
+	name := r.Header.Get(trunkHeader)
+	_, _, lane := parseLaneName(name)
+	return r.ProtoMajor == 1 && r.Header.Get("Upgrade") == trunkProtocol && name != "" && !lane
 }
 
 // serveTrunk makes a trunk of the connection of r, and returns when it is lost.
@@ -184,7 +189,10 @@ func (t *trunkOut) hear(number, count uint32) error {
 	defer t.mu.Unlock()
 	l := t.lanes[number]
 	switch {
-	case l == nil: // it has ended meanwhile
+	case l == nil: // it has ended meanwhile, or is yet to begin
+		if count == laneCanceled {
+			t.refuse(number)
+		}
 		return nil
 	case count == laneConfirmed:
 		l.confirm.Stop()
@@ -199,6 +207,14 @@ func (t *trunkOut) hear(number, count uint32) error {
 	l.room += int(count)
 	signal(l.more)
 	return nil
+}
+
+// refuse has no lane of that number open. The caller holds the mutex.
+func (t *trunkOut) refuse(number uint32) {
+	if t.refused == nil || len(t.refused) >= maxRefused {
+		t.refused = map[uint32]struct{}{}
+	}
+	t.refused[number] = struct{}{}
 }
 
 // write sends what is queued until the trunk is lost.
@@ -267,12 +283,16 @@ func (l *laneOut) abandon(cause error) {
 	}
 }
 
-// open is to come before anything is written. It fails when the trunk is lost, or has such a lane.
+// open is to come before anything is written. It fails when the trunk is lost, or has such a lane, or nobody waits for
+// it any more.
 func (l *laneOut) open() bool {
 	t := l.trunk
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lost != nil || t.lanes[l.number] != nil {
+		return false
+	}
+	if _, refused := t.refused[l.number]; refused {
 		return false
 	}
 	t.lanes[l.number] = l
@@ -307,7 +327,7 @@ func (l *laneOut) write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// put queues as much of p as there is room for, one frame at most. If that is nothing because of what others have to say,
+// put queues a frame of p, as soon as there is room for it. If that is nothing because of what others have to say,
 // drained is closed when some of it has left.
 func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 	t := l.trunk
@@ -320,10 +340,12 @@ func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 	if t.queued-t.written >= maxTrunkQueue {
 		return 0, t.left, nil
 	}
-	if n = min(len(p), l.room, maxTrunkFrame); n > 0 {
-		l.room -= n
-		t.append(l.number, uint32(n), p[:n])
+	n = min(len(p), maxTrunkFrame)
+	if n > l.room {
+		return 0, nil, nil
 	}
+	l.room -= n
+	t.append(l.number, uint32(n), p[:n])
 	return n, nil, nil
 }
 
@@ -349,7 +371,7 @@ func (l *laneOut) end(whole bool) {
 	close(l.ended)
 	t.mu.Lock()
 	delete(t.lanes, l.number)
-	if whole && !l.failed {
+	if whole && !l.failed && !l.left {
 		t.append(l.number, laneEnds, nil)
 	} else {
 		t.append(l.number, laneBreaks, nil)
