@@ -22,6 +22,9 @@ const (
 	// spare bounds what a heap may grow by on account of BusyGOGC. A large heap is
 	// collected rarely anyway.
 	spare = 512 << 20
+	// left is how much more than at its last rest a heap may take without being given back
+	// after a burst: the pages would have to be touched anew.
+	left = 64 << 20
 )
 
 // PaceCollector makes garbage collection cost less while the process is busy, and
@@ -34,7 +37,7 @@ func PaceCollector() {
 	}
 	p := &pacer{
 		percent: idlePercent, last: time.Now(),
-		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory,
+		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory, live: liveHeap,
 	}
 	debug.SetGCPercent(idlePercent)
 	p.afterNext()
@@ -46,9 +49,11 @@ type pacer struct {
 	mu      sync.Mutex
 	percent int
 	last    time.Time
-	quiet   *time.Timer // nil while GOGC is idlePercent
+	base    uint64      // what lived at the last rest
+	quiet   *time.Timer // nil while there is nothing to give back
 	set     func(percent int)
 	free    func() // collects, and gives what is free to the machine
+	live    func() uint64
 }
 
 // sentinel is garbage at once: that it is collected tells of a collection.
@@ -77,16 +82,19 @@ func (p *pacer) collected(now time.Time, live uint64) {
 	if percent != idlePercent && live > 0 {
 		percent = int(min(uint64(percent), max(idlePercent, spare*100/live)))
 	}
-	p.change(percent)
+	// A heap is next collected when it has doubled, and garbage of a burst that is over
+	// would stay for minutes.
+	p.change(percent, percent != idlePercent || 2*live > 2*p.base+left)
 }
 
-// change is for who holds the lock.
-func (p *pacer) change(percent int) {
+// change is for who holds the lock. With burst there is something to give back when
+// nothing is collected any more.
+func (p *pacer) change(percent int, burst bool) {
 	if p.quiet != nil {
 		p.quiet.Stop()
 		p.quiet = nil
 	}
-	if percent != idlePercent {
+	if burst {
 		p.quiet = time.AfterFunc(idlePause, p.rest)
 	}
 	if percent != p.percent {
@@ -95,13 +103,17 @@ func (p *pacer) change(percent int) {
 	}
 }
 
-// rest is called when nothing was collected for long although the process was busy: the
-// machine gets back at once what the burst has taken, and not over minutes.
+// rest is called when nothing was collected for long after a burst: the machine gets back
+// at once what that has taken, and not over minutes.
 func (p *pacer) rest() {
 	p.mu.Lock()
-	p.change(idlePercent)
+	p.change(idlePercent, false)
 	p.mu.Unlock()
 	p.free()
+	live := p.live()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.base = live
 }
 
 // liveHeap is what the last collection found in use.

@@ -11,7 +11,10 @@ func TestTheHeapIsCollectedRarelyWhileBusyAndSoonWhileIdle(t *testing.T) {
 	const small, large = 30 << 20, 1 << 30
 	var set []int
 	now := time.Now()
-	p := &pacer{percent: idlePercent, last: now, set: func(percent int) { set = append(set, percent) }}
+	p := &pacer{
+		percent: idlePercent, last: now, set: func(percent int) { set = append(set, percent) },
+		free: func() {}, live: func() uint64 { return small },
+	}
 	for i, c := range []struct {
 		after time.Duration
 		live  uint64
@@ -40,7 +43,10 @@ func TestTheHeapIsCollectedRarelyWhileBusyAndSoonWhileIdle(t *testing.T) {
 func TestAHeapThatIsLeftAloneShrinks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := 0
-		p := &pacer{percent: idlePercent, last: time.Now(), set: func(int) {}, free: func() { freed++ }}
+		p := &pacer{
+			percent: idlePercent, last: time.Now(), set: func(int) {},
+			free: func() { freed++ }, live: func() uint64 { return 30 << 20 },
+		}
 		for range 3 {
 			time.Sleep(busyPause / 2)
 			p.collected(time.Now(), 30<<20)
@@ -52,6 +58,35 @@ func TestAHeapThatIsLeftAloneShrinks(t *testing.T) {
 		synctest.Wait()
 		if p.percent != idlePercent || freed != 1 {
 			t.Errorf("GOGC is %d when nothing is collected any more, and memory was given back %d times", p.percent, freed)
+		}
+	})
+}
+
+// What a burst has left is given back although it was too slow to be taken for one, and once.
+func TestWhatABurstHasLeftIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const small, large = 30 << 20, 100 << 20
+		freed, live := 0, uint64(small)
+		p := &pacer{
+			percent: idlePercent, last: time.Now(), set: func(int) {}, base: small,
+			free: func() { freed++ }, live: func() uint64 { return live },
+		}
+		for _, c := range []struct {
+			during, after uint64 // what lives
+			freed         int
+		}{
+			{small, small, 0}, {large, small, 1}, {large, large, 2}, {large, large, 2}, {small, small, 2},
+		} {
+			for range 3 {
+				time.Sleep(2 * busyPause)
+				p.collected(time.Now(), c.during)
+			}
+			live = c.after
+			time.Sleep(idlePause + time.Millisecond)
+			synctest.Wait()
+			if freed != c.freed || p.percent != idlePercent {
+				t.Errorf("%+v: memory was given back %d times, GOGC is %d", c, freed, p.percent)
+			}
 		}
 	})
 }
