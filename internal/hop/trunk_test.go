@@ -248,12 +248,12 @@ func TestASlowWatchHoldsUpNoOther(t *testing.T) {
 	defer slow.CloseIdleConnections()
 	defer fast.CloseIdleConnections()
 	resp := c.watch(t, slow, "&slow=1")
-	stuck := int64(-1)
+	stuck, since := int64(0), time.Now()
 	eventually(t, "the handler of the slow one waits", func() bool {
-		before := stuck
-		time.Sleep(50 * time.Millisecond)
-		stuck = written.Load()
-		return stuck > 0 && stuck == before
+		if now := written.Load(); now != stuck {
+			stuck, since = now, time.Now()
+		}
+		return stuck > 0 && time.Since(since) > time.Second // and is not just kept from running
 	})
 	for range 20 {
 		r := bufio.NewReader(c.watch(t, fast, "").Body)
