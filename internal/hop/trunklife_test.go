@@ -67,28 +67,15 @@ func TestAStoppedServerIsReadToTheEnd(t *testing.T) {
 		<-stopping
 		w.Write(make([]byte, trunkWindow))
 	})
-	f := c.forwarder
-	trunk, err := f.trunks.open(f.pool.current())
-	if err != nil {
-		t.Fatal(err)
-	}
+	trunk := must(c.forwarder.trunks.open(c.forwarder.pool.current()))
 	defer trunk.end()
-	config := c.delegate.ca.clientTLS()
-	config.NextProtos = []string{"http/1.1"}
-	asking := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	var lanes []*laneIn
 	for range 20 {
 		l := trunk.add()
 		lanes = append(lanes, l)
-		r := must(http.NewRequest(http.MethodGet, "https://"+c.delegate.address+"/?watch=1", nil))
-		r.Header.Set(trunkHeader, l.name())
-		resp, err := asking.Do(r)
-		if err != nil || resp.Header.Get(trunkHeader) != l.name() {
-			t.Fatalf("%v %v", resp, err)
-		}
-		resp.Body.Close()
+		c.offer(t, l)
 	}
-	asking.CloseIdleConnections()
+	eventually(t, "all are on the trunk", func() bool { return c.lanes() == len(lanes) })
 	over := make(chan struct{})
 	var all sync.WaitGroup
 	defer all.Wait()

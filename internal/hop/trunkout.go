@@ -99,9 +99,12 @@ func (s *trunkSet) all() []*trunkOut {
 
 // isTrunk tells whether a peer wants its connection to be a trunk.
 func isTrunk(r *http.Request) bool {
+	if r.ProtoMajor != 1 || r.Header.Get("Upgrade") != trunkProtocol {
+		return false
+	}
 	name := r.Header.Get(trunkHeader)
 	_, _, lane := parseLaneName(name)
-	return r.ProtoMajor == 1 && r.Header.Get("Upgrade") == trunkProtocol && name != "" && !lane
+	return name != "" && !lane
 }
 
 // serveTrunk makes a trunk of the connection of r, and returns when it is lost.

@@ -22,9 +22,9 @@ const (
 	// spare bounds what a heap may grow by on account of BusyGOGC. A large heap is
 	// collected rarely anyway.
 	spare = 512 << 20
-	// left is how much more than at its last rest a heap may take without being given back
+	// left is how much more than at the last rest may live in a heap that is not given back
 	// after a burst: the pages would have to be touched anew.
-	left = 64 << 20
+	left = 32 << 20
 )
 
 // PaceCollector makes garbage collection cost less while the process is busy, and
@@ -84,7 +84,7 @@ func (p *pacer) collected(now time.Time, live uint64) {
 	}
 	// A heap is next collected when it has doubled, and garbage of a burst that is over
 	// would stay for minutes.
-	p.change(percent, percent != idlePercent || 2*live > 2*p.base+left)
+	p.change(percent, percent != idlePercent || live > p.base+left)
 }
 
 // change is for who holds the lock. With burst there is something to give back when
