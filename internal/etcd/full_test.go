@@ -10,11 +10,18 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// fill writes other keys until the quota is reached.
+// fill writes other keys until the quota is reached, many small ones at a time: of
+// these what etcd leaves free between two commits is little, so that the database
+// stays full when it is written anew without.
 func fill(t *testing.T, c *clientv3.Client) {
 	t.Helper()
+	value := strings.Repeat("v", 1<<10)
 	for i := range 1000 {
-		if _, err := c.Put(t.Context(), fmt.Sprint("fill", i), strings.Repeat("v", 1<<17)); err != nil {
+		var puts []clientv3.Op
+		for j := range 100 {
+			puts = append(puts, clientv3.OpPut(fmt.Sprintf("fill%d/%d", i, j), value))
+		}
+		if _, err := c.Txn(t.Context()).Then(puts...).Commit(); err != nil {
 			return
 		}
 	}
@@ -36,13 +43,13 @@ func compact(t *testing.T, r *rig) (before, after Room) {
 
 func TestCompactingAFullEtcdHasItTakeWritesAgainOnceThereIsRoom(t *testing.T) {
 	r := newRig(t)
-	r.options.QuotaBytes = 2 << 20
+	r.options.QuotaBytes = 8 << 20
 	r.start(t, "plain")
 	client := r.client(t)
 	put(t, client, "kept", "value")
 	fill(t, client)
 
-	if before, after := compact(t, r); !before.Full || !after.Full || after.Quota != 2<<20 {
+	if before, after := compact(t, r); !before.Full || !after.Full || after.Quota != 8<<20 {
 		t.Errorf("what is full of data: %+v, then %+v", before, after)
 	}
 	if _, err := client.Delete(t.Context(), "fill", clientv3.WithPrefix()); err != nil {
@@ -63,7 +70,7 @@ func TestCompactingAFullEtcdHasItTakeWritesAgainOnceThereIsRoom(t *testing.T) {
 
 func TestCompactingFillsNoDisk(t *testing.T) {
 	r := newRig(t)
-	r.options.QuotaBytes = 2 << 20
+	r.options.QuotaBytes = 8 << 20
 	r.start(t, "plain")
 	client := r.client(t)
 	fill(t, client)
@@ -92,7 +99,7 @@ func TestCompactingFillsNoDisk(t *testing.T) {
 
 func TestAFullEtcdTakesWritesAfterAStartWithALargerQuotaAlone(t *testing.T) {
 	r := newRig(t)
-	r.options.QuotaBytes = 2 << 20
+	r.options.QuotaBytes = 8 << 20
 	first := r.start(t, "plain")
 	fill(t, r.client(t))
 	first.stop()
