@@ -104,18 +104,29 @@ func TestWatchSeesEventsAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := harness.Must(resource.watch(ctx, metav1.ListOptions{}))(t)
 			defer w.Stop()
-			for i := range 5 {
-				object := fmt.Sprintf("seen-%d", i)
-				if err := resource.create(object); err != nil {
-					t.Fatal(err)
-				}
-				written := time.Now()
-				seen(t, w, object)
-				if took := time.Since(written); took > time.Second {
-					t.Errorf("%s was seen %v after it was written", object, took)
-				}
-			}
+			seenAtOnce(t, w, resource.create)
 		})
+	}
+}
+
+// seenAtOnce creates objects and expects the watch to report each within a second, but for one that a busy machine may
+// have held up: what is buffered on the way is late every time.
+func seenAtOnce(t *testing.T, w watch.Interface, create func(name string) error) {
+	t.Helper()
+	var late []time.Duration
+	for i := range 5 {
+		object := fmt.Sprintf("seen-%d", i)
+		if err := create(object); err != nil {
+			t.Fatal(err)
+		}
+		written := time.Now()
+		seen(t, w, object)
+		if took := time.Since(written); took > time.Second {
+			late = append(late, took)
+		}
+	}
+	if len(late) > 1 {
+		t.Errorf("objects were seen %v after they were written", late)
 	}
 }
 
