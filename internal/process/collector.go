@@ -22,8 +22,8 @@ const (
 	// spare bounds what a heap may grow by on account of BusyGOGC. A large heap is
 	// collected rarely anyway.
 	spare = 512 << 20
-	// left is how much more than at the last rest may live in a heap that is not given back
-	// after a burst: the pages would have to be touched anew.
+	// left is how much more than at the last rest may live in a heap, and be held beyond
+	// what it needs, that is not given back: the pages would have to be touched anew.
 	left = 32 << 20
 )
 
@@ -37,7 +37,8 @@ func PaceCollector() {
 	}
 	p := &pacer{
 		percent: idlePercent, last: time.Now(),
-		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory, live: liveHeap,
+		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory,
+		live: func() uint64 { return read("/gc/heap/live:bytes") },
 	}
 	debug.SetGCPercent(idlePercent)
 	p.afterNext()
@@ -61,13 +62,13 @@ type sentinel struct{ _ [16]byte }
 
 func (p *pacer) afterNext() {
 	runtime.AddCleanup(&sentinel{}, func(p *pacer) {
-		p.collected(time.Now(), liveHeap())
+		p.collected(time.Now(), p.live(), read("/memory/classes/total:bytes")-read("/memory/classes/heap/released:bytes"))
 		p.afterNext()
 	}, p)
 }
 
-// collected takes note of a collection that left live bytes.
-func (p *pacer) collected(now time.Time, live uint64) {
+// collected takes note of a collection that left live bytes alive, of held that the process has.
+func (p *pacer) collected(now time.Time, live, held uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pause := now.Sub(p.last)
@@ -82,32 +83,46 @@ func (p *pacer) collected(now time.Time, live uint64) {
 	if percent != idlePercent && live > 0 {
 		percent = int(min(uint64(percent), max(idlePercent, spare*100/live)))
 	}
-	// A heap is next collected when it has doubled, and garbage of a burst that is over
-	// would stay for minutes.
-	p.change(percent, percent != idlePercent || live > p.base+left)
+	switch {
+	case percent == idlePercent && held > 2*live+left:
+		// What a burst has taken is not needed by what goes on, which may go on for long.
+		p.change(percent)
+		if p.quiet == nil {
+			p.quiet = time.AfterFunc(idlePause, p.rest)
+		}
+	case percent != idlePercent || live > p.base+left:
+		// A heap is next collected when it has doubled, and garbage of a burst that is over
+		// would stay for minutes.
+		p.change(percent)
+		p.stay()
+		p.quiet = time.AfterFunc(idlePause, p.rest)
+	default:
+		p.change(percent)
+		p.stay()
+	}
 }
 
-// change is for who holds the lock. With burst there is something to give back when
-// nothing is collected any more.
-func (p *pacer) change(percent int, burst bool) {
+// stay has nothing given back. Like change it is for who holds the lock.
+func (p *pacer) stay() {
 	if p.quiet != nil {
 		p.quiet.Stop()
 		p.quiet = nil
 	}
-	if burst {
-		p.quiet = time.AfterFunc(idlePause, p.rest)
-	}
+}
+
+func (p *pacer) change(percent int) {
 	if percent != p.percent {
 		p.percent = percent
 		p.set(percent)
 	}
 }
 
-// rest is called when nothing was collected for long after a burst: the machine gets back
-// at once what that has taken, and not over minutes.
+// rest is called in a while behind a burst: the machine gets back at once what that has
+// taken, and not over minutes.
 func (p *pacer) rest() {
 	p.mu.Lock()
-	p.change(idlePercent, false)
+	p.stay()
+	p.change(idlePercent)
 	p.mu.Unlock()
 	p.free()
 	live := p.live()
@@ -116,9 +131,9 @@ func (p *pacer) rest() {
 	p.base = live
 }
 
-// liveHeap is what the last collection found in use.
-func liveHeap() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+// read returns one of runtime/metrics.
+func read(metric string) uint64 {
+	sample := []metrics.Sample{{Name: metric}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
