@@ -115,7 +115,11 @@ func (x *exchange) connect(fresh bool) (*conn, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, x.bound, errTimeout)
 		defer cancel()
 	}
-	return pool.connect(ctx, x.life)
+	c, err := pool.connect(ctx, x.life)
+	if err != nil && context.Cause(ctx) == errTimeout {
+		err = errors.Join(errTimeout, err) // before the guard says so
+	}
+	return c, err
 }
 
 // use runs the exchange on c and, if it went well, gives c back.
@@ -188,6 +192,9 @@ func (x *exchange) release(c *conn, a *answer) {
 // judge turns what is known into what is to be done.
 func (x *exchange) judge(e evidence, why reason, err error) error {
 	e.cut, e.begun = x.guard.state()
+	if e.cut == nil && errors.Is(err, errTimeout) {
+		e.cut = errTimeout
+	}
 	o := e.outcome()
 	if o == replayed {
 		x.forwarder.meter.retries.Inc()
@@ -237,8 +244,8 @@ func (x *exchange) fail(err error) {
 	f := x.forwarder
 	var lost *failure
 	errors.As(err, &lost)
-	if x.sender.consumed() && x.r.ProtoMajor == 1 {
-		// What is left of the body must not be taken for the next request.
+	if x.r.ProtoMajor == 1 && (x.sender.consumed() || lost.outcome == expired && x.head.length != 0) {
+		// What is left of the body must not be taken for the next request, nor waited for when the time is over.
 		x.w.Header().Set("Connection", "close")
 	}
 	switch lost.outcome {

@@ -318,15 +318,23 @@ func TestTooSlowIsATimeout(t *testing.T) {
 	})
 }
 
-// A client that never finishes its body is not waited for either.
+// A client that never finishes its body is not waited for either, be the delegate there or mute.
 func TestSlowBodyIsATimeout(t *testing.T) {
-	f := startChain(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) })
-	f.forwarder.config.Timeout = 50 * time.Millisecond
-	c := f.dial(t)
-	io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1")
-	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-	if err != nil || resp.StatusCode != 504 || !resp.Close {
-		t.Errorf("%v %v", resp, err)
+	mute := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer mute.Close()
+	unheard := newTestForwarder(t, newAuthority(t), mute.Addr().String(), nil)
+	for name, f := range map[string]*front{
+		"there": startChain(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }),
+		"mute":  {Server: startFront(t, unheard), forwarder: unheard},
+	} {
+		f.forwarder.config.Timeout = 50 * time.Millisecond
+		c := f.dial(t)
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n1")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 504 || !resp.Close {
+			t.Errorf("%s: %v %v", name, resp, err)
+		}
 	}
 }
 
