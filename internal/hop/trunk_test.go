@@ -248,13 +248,8 @@ func TestASlowWatchHoldsUpNoOther(t *testing.T) {
 	defer slow.CloseIdleConnections()
 	defer fast.CloseIdleConnections()
 	resp := c.watch(t, slow, "&slow=1")
-	stuck, since := int64(0), time.Now()
-	eventually(t, "the handler of the slow one waits", func() bool {
-		if now := written.Load(); now != stuck {
-			stuck, since = now, time.Now()
-		}
-		return stuck > 0 && time.Since(since) > time.Second // and is not just kept from running
-	})
+	stalled(t, &written)
+	stuck := written.Load()
 	for range 20 {
 		r := bufio.NewReader(c.watch(t, fast, "").Body)
 		if err := checkNumbered(r, 0, 1000); err != nil {

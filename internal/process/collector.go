@@ -38,7 +38,7 @@ func PaceCollector() {
 	p := &pacer{
 		percent: idlePercent, last: time.Now(),
 		set: func(percent int) { debug.SetGCPercent(percent) }, free: debug.FreeOSMemory,
-		live: func() uint64 { return read("/gc/heap/live:bytes") },
+		live: liveHeap,
 	}
 	debug.SetGCPercent(idlePercent)
 	p.afterNext()
@@ -83,22 +83,17 @@ func (p *pacer) collected(now time.Time, live, held uint64) {
 	if percent != idlePercent && live > 0 {
 		percent = int(min(uint64(percent), max(idlePercent, spare*100/live)))
 	}
-	switch {
-	case percent == idlePercent && held > 2*live+left:
-		// What a burst has taken is not needed by what goes on, which may go on for long.
-		p.change(percent)
-		if p.quiet == nil {
-			p.quiet = time.AfterFunc(idlePause, p.rest)
-		}
-	case percent != idlePercent || live > p.base+left:
-		// A heap is next collected when it has doubled, and garbage of a burst that is over
-		// would stay for minutes.
-		p.change(percent)
-		p.stay()
+	p.change(percent)
+	// A heap is next collected when it has doubled, and garbage of a burst that is over
+	// would stay for minutes.
+	burst := percent != idlePercent || live > p.base+left
+	inVain := percent == idlePercent && held > 2*live+left
+	if inVain && p.quiet != nil {
+		return // what goes on behind a burst may do so for long, and must not put it off
+	}
+	p.stay()
+	if burst || inVain {
 		p.quiet = time.AfterFunc(idlePause, p.rest)
-	default:
-		p.change(percent)
-		p.stay()
 	}
 }
 
@@ -130,6 +125,9 @@ func (p *pacer) rest() {
 	defer p.mu.Unlock()
 	p.base = live
 }
+
+// liveHeap is what the last collection found in use.
+func liveHeap() uint64 { return read("/gc/heap/live:bytes") }
 
 // read returns one of runtime/metrics.
 func read(metric string) uint64 {

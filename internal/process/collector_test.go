@@ -112,13 +112,16 @@ func TestWhatIsHeldInVainIsGivenBackMeanwhile(t *testing.T) {
 
 func TestEveryCollectionIsNoticed(t *testing.T) {
 	seen := make(chan int, 10)
-	p := &pacer{percent: idlePercent, last: time.Now(), set: func(percent int) { seen <- percent }, live: func() uint64 { return read("/gc/heap/live:bytes") }}
+	p := &pacer{percent: idlePercent, last: time.Now(), set: func(percent int) { seen <- percent }, live: liveHeap}
 	p.afterNext()
 	deadline := time.After(30 * time.Second)
 	for {
 		runtime.GC()
 		select {
 		case <-seen:
+			if liveHeap() == 0 {
+				t.Error("nothing lives")
+			}
 			return
 		case <-deadline:
 			t.Fatal("no collection was noticed")
