@@ -61,7 +61,7 @@ resources:
 		said["create"] = fmt.Sprint(answer.Code, err)
 		return said
 	}
-	harness.Eventually(t, time.Minute, "both serve the rest", func() error {
+	harness.Eventually(t, harness.StartBound, "both serve the rest", func() error {
 		if _, err := os.Stat(c.Kubeconfig); err != nil {
 			return err
 		}
@@ -75,7 +75,9 @@ resources:
 	})
 	t.Logf("serving the rest after %v", time.Since(began).Round(time.Millisecond))
 	kms.Start(t)
-	c.WaitReady(t)
+	back := time.Now()
+	c.WaitStatus(t, 2*harness.StartBound, "phase Ready", harness.IsReady) // informers of secrets wait up to a minute between two LISTs, as stock's do
+	t.Logf("ready %v after the plugin is back", time.Since(back).Round(time.Millisecond))
 	if got := c.Get(t, "/api/v1/namespaces/default/secrets/sealed"); got.Code != http.StatusOK {
 		t.Errorf("the secret: %s", got)
 	}

@@ -120,7 +120,7 @@ func (k *kept) andMore(t *testing.T, api *harness.API, name string) *kept {
 	return &kept{uids: allUIDs(t, api), token: k.token}
 }
 
-// killedWithin runs the command, kills it after that time, and tells whether it was done before.
+// killedWithin runs the command, kills it after that time, and tells whether all was done before.
 func (r *relocation) killedWithin(t *testing.T, d time.Duration) (done bool) {
 	t.Helper()
 	p := harness.Must(harness.StartProcess(syscall.SIGKILL, nil, harness.Bin("supervisor"), append(r.to, "--data-dir", r.dir)...))(t)
@@ -133,13 +133,12 @@ func (r *relocation) killedWithin(t *testing.T, d time.Duration) (done bool) {
 	case <-time.After(d):
 		p.Signal(syscall.SIGKILL)
 		p.End(soon)
-		return false
+		return r.movedAt(t) != "" // and refuses to do it again
 	}
 }
 
-// servedFromOne demands that no more than one of the two may be served from, and tells whether a part is
-// there.
-func (r *relocation) servedFromOne(t *testing.T, killed int) (half bool) {
+// movedAt tells when the data was moved, "" if it was not.
+func (r *relocation) movedAt(t *testing.T) string {
 	t.Helper()
 	var move struct{ At string }
 	if data, err := os.ReadFile(r.dir + "/etcd/moved.json"); err == nil {
@@ -147,16 +146,24 @@ func (r *relocation) servedFromOne(t *testing.T, killed int) (half bool) {
 			t.Fatal(err)
 		}
 	}
+	return move.At
+}
+
+// servedFromOne demands that no more than one of the two may be served from, and tells whether a part is
+// there.
+func (r *relocation) servedFromOne(t *testing.T, killed int) (half bool) {
+	t.Helper()
+	moved := r.movedAt(t)
 	there := harness.Must(r.etcd.Client(t).Get(t.Context(), "/registry/", clientv3.WithPrefix(), clientv3.WithKeysOnly()))(t)
 	arriving := false
 	for _, kv := range there.Kvs {
 		arriving = arriving || string(kv.Key) == "/registry/triptych/etcd-arriving"
 	}
-	t.Logf("killed the %d. time: %d keys are there, arriving %v, moved %q", killed, there.Count, arriving, move.At)
-	if there.Count > 0 && !arriving && move.At == "" {
+	t.Logf("killed the %d. time: %d keys are there, arriving %v, moved %q", killed, there.Count, arriving, moved)
+	if there.Count > 0 && !arriving && moved == "" {
 		t.Error("both may be served from")
 	}
-	return there.Count > 1 && move.At == ""
+	return there.Count > 1 && moved == ""
 }
 
 // back takes it all back to the etcd that the supervisor runs.
