@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 // soon bounds what should take moments, on a machine that is busy with the rest
 // of the tests.
-const soon = 30 * time.Second
+const soon = time.Minute
 
 // crd is a CustomResourceDefinition of gadgets in a group of the caller's own.
 func crd(group string) string {
