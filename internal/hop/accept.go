@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
+
+	"k8s.io/klog/v2"
 )
 
 // handshakeTimeout bounds how long a peer may take to show who it is.
@@ -31,7 +34,17 @@ func accept(l *peerListener, serve func(*peerConn)) error {
 			return err
 		}
 		pause = 0
-		go serve(c.(*peerConn))
+		go func() {
+			peer := c.(*peerConn)
+			defer func() { // whoever is not known yet must not end the process
+				if problem := recover(); problem != nil {
+					klog.ErrorS(nil, "Panic greeting a peer", "peer", peer.RemoteAddr(), "problem", problem, "stack", string(debug.Stack()))
+					peer.Close()
+					peer.turn.take(over)
+				}
+			}()
+			serve(peer)
+		}()
 	}
 }
 

@@ -77,6 +77,7 @@ func newAnswer(c *served, r *http.Request) (*http.Request, *answerWriter) {
 		r.Body = w.body
 	}
 	w.request = r.WithContext(ctx)
+	c.now = w
 	c.begin(w)
 	return w.request, w
 }
@@ -255,7 +256,7 @@ var errOver = errors.New("the answer is over")
 // add takes some of p, and sends what there is no more room for.
 func (w *answerWriter) add(p []byte) (int, error) {
 	if w.request.Method == http.MethodHead {
-		if room := maxSniffed - len(w.piece().b); room > 0 {
+		if room := maxSniffed + chunkHead - len(w.piece().b); room > 0 {
 			w.held.b = append(w.held.b, p[:min(room, len(p))]...)
 		}
 		return len(p), nil
@@ -419,6 +420,7 @@ func (w *answerWriter) finish() bool {
 	if err != nil {
 		return false
 	}
+	w.conn.unbound() // of the wait for this request: what is left of its body may take longer
 	if w.body != nil && !w.body.drain() {
 		w.conn.linger()
 		return false

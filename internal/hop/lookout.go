@@ -244,6 +244,13 @@ func (l *lookout) set(t time.Time) error {
 	return l.conn.SetReadDeadline(t)
 }
 
+// unbound ends what patience and bound have set.
+func (l *lookout) unbound() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unboundIdle()
+}
+
 func (l *lookout) unboundIdle() {
 	if l.idle {
 		_ = l.set(time.Time{})

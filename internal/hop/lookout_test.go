@@ -143,6 +143,29 @@ func TestWhatWasReadAheadIsHandedOver(t *testing.T) {
 	}
 }
 
+// A request is over when whoever took its connection over finds the peer gone.
+func TestARequestEndsWithTheConnectionThatWasTakenOver(t *testing.T) {
+	ended := make(chan struct{})
+	c, _ := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		go io.Copy(io.Discard, rw)
+		<-r.Context().Done()
+		close(ended)
+	})))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\nmore")
+	c.Close()
+	select {
+	case <-ended:
+	case <-time.After(20 * time.Second):
+		t.Fatal("it goes on")
+	}
+}
+
 // What bounds the wait for a request bounds neither its body nor its answer.
 func TestPatienceIsOverWithTheRequest(t *testing.T) {
 	const patience = 100 * time.Millisecond

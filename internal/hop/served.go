@@ -34,6 +34,7 @@ type served struct {
 	ctx     context.Context // that of every request is made of
 	r       *bufio.Reader   // of what the peer says
 	room    int64           // bytes that may be read: a head has a limit
+	now     *answerWriter   // what is served, or was last: who took the connection over reads for it
 }
 
 func newServed(s *Server, peer *peerConn, conn net.Conn) *served {
@@ -205,7 +206,8 @@ func (c *served) release() error {
 	return c.conn.SetDeadline(time.Time{})
 }
 
-// Read is what c.r reads from.
+// Read is what c.r reads from. What it fails for ends the request, too, that the connection was
+// taken over from: upstream's WebSocket goes by that.
 func (c *served) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, io.EOF
@@ -217,5 +219,8 @@ func (c *served) Read(p []byte) (int, error) {
 	}
 	n, err := c.conn.Read(p[:min(int64(len(p)), c.room)])
 	c.room -= int64(n)
+	if err != nil && c.now != nil {
+		c.now.gone()
+	}
 	return n, err
 }
