@@ -17,8 +17,8 @@ import (
 )
 
 // The benchmarks call the client end's handler directly, so that what they
-// report is the hop: the forwarder, two TLS stacks, and net/http's server with
-// the delegate's handler. cpu-us/op is the CPU of the whole process per
+// report is the hop: the forwarder, two TLS stacks, and the server with the
+// delegate's handler. cpu-us/op is the CPU of the whole process per
 // request, from getrusage.
 //
 //	go test -run '^$' -bench . -benchtime 3s ./internal/hop

@@ -39,7 +39,7 @@ type turn struct {
 
 	mu    sync.Mutex // also held while a farewell is said
 	phase phase
-	conn  net.Conn // as net/http has it, nil before
+	conn  net.Conn // as it is served, nil before that
 }
 
 type phase int
@@ -99,31 +99,9 @@ func (s *Server) welcome(c *peerConn, protocol string) bool {
 	if protocol == "h2" {
 		next = over
 	}
-	// In this order, here and in follow: if it is too early to see that the
+	// In this order, here and in await: if it is too early to see that the
 	// server drains, dismiss comes late enough to see the phase.
 	return c.turn.take(next) && !s.draining.Load()
-}
-
-// follow is the server's ConnState.
-func (s *Server) follow(nc net.Conn, state http.ConnState) {
-	c := peerConnOf(nc)
-	if c == nil {
-		return
-	}
-	switch state {
-	case http.StateNew:
-		c.turn.mu.Lock()
-		c.turn.conn = nc
-		c.turn.mu.Unlock()
-	case http.StateActive:
-		c.turn.take(serving)
-	case http.StateIdle:
-		if c.turn.take(awaiting) && s.draining.Load() {
-			c.turn.dismiss(c)
-		}
-	case http.StateHijacked, http.StateClosed:
-		c.turn.take(over)
-	}
 }
 
 // dismiss says farewell to every peer as soon as it has its answer. It waits
@@ -142,17 +120,6 @@ func (s *Server) dismiss(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// dismissed tells whether r came behind a farewell.
-func dismissed(r *http.Request) bool {
-	c, _ := r.Context().Value(peerKey{}).(*peerConn)
-	if c == nil || r.ProtoMajor != 1 {
-		return false
-	}
-	c.turn.mu.Lock()
-	defer c.turn.mu.Unlock()
-	return c.turn.phase == over
 }
 
 // farewell is the answer to a request that is not served. Like every answer with

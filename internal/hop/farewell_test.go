@@ -5,8 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -106,20 +106,21 @@ func TestNothingIsServedBehindAFarewell(t *testing.T) {
 	d := startDelegate(t, newAuthority(t), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		t.Error("the request is served")
 	}))
-	c := &peerConn{turn: newTurn()}
+	near, far := net.Pipe()
+	c := &peerConn{Conn: near, set: &d.peers, turn: newTurn()}
+	c.fresh, c.age = context.WithCancel(t.Context())
 	c.turn.take(awaiting)
+	served := make(chan struct{})
+	go func() { newServed(d.Server, c, c).serve(); close(served) }()
 	c.turn.take(over)
 	if c.turn.take(serving) {
 		t.Error("there is a turn behind the last one")
 	}
-	r := httptest.NewRequestWithContext(context.WithValue(t.Context(), peerKey{}, c), http.MethodPost, "/", nil)
-	defer func() {
-		if p := recover(); p != http.ErrAbortHandler {
-			t.Errorf("it ends with %v", p)
-		}
-	}()
-	d.serveHTTP(httptest.NewRecorder(), r)
-	t.Error("it is answered twice")
+	_, _ = io.WriteString(far, "POST / HTTP/1.1\r\nHost: a\r\n\r\n")
+	if got, _ := io.ReadAll(far); len(got) > 0 {
+		t.Errorf("it is answered twice: %q", got)
+	}
+	<-served
 }
 
 // A peer that is not admitted yet has sent nothing, and is told in time.

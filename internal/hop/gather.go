@@ -4,33 +4,19 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-	"sync"
 )
 
-// pieceSize is how much of an answer leaves at once.
-const pieceSize = 64 << 10
-
-var pieces = sync.Pool{New: func() any { p := make([]byte, 0, pieceSize); return &p }}
-
-// gathered sends an answer of HTTP/1.1 in large pieces. A LIST is written item by item,
-// and net/http sends 4 KiB at a time, each of which would cost a write here, a read, a
-// flush to the client and a write there. What is flushed leaves at once. Like every
-// ResponseWriter it is for one goroutine at a time.
+// gathered sends the events of a watch in as large pieces as are flushed: an event is written
+// in parts. Like every ResponseWriter it is for one goroutine at a time.
 type gathered struct {
 	serverWriter
-	held *[]byte // of pieces, nil while nothing is held
+	held *piece // nil while nothing is held
 }
 
-// serveGathered serves a request of HTTP/1.1 by h, which gets a ResponseWriter that
-// gathers.
-func serveGathered(h func(http.ResponseWriter, *http.Request), w http.ResponseWriter, r *http.Request) {
-	inner, ok := w.(serverWriter)
-	if !ok {
-		h(w, r)
-		return
-	}
-	g := &gathered{serverWriter: inner}
-	h(g, r)
+// serveGathered serves a request by h, which gets a ResponseWriter that gathers.
+func serveGathered(h http.Handler, w serverWriter, r *http.Request) {
+	g := &gathered{serverWriter: w}
+	h.ServeHTTP(g, r)
 	_ = g.send() // a handler that panics wants no more to be sent
 }
 
@@ -39,7 +25,7 @@ func (g *gathered) Unwrap() http.ResponseWriter { return g.serverWriter }
 
 // Write implements http.ResponseWriter.
 func (g *gathered) Write(p []byte) (int, error) {
-	if g.held != nil && len(*g.held)+len(p) > pieceSize {
+	if g.held != nil && len(g.held.b)+len(p) > pieceSize {
 		if err := g.send(); err != nil {
 			return 0, err
 		}
@@ -48,9 +34,9 @@ func (g *gathered) Write(p []byte) (int, error) {
 		return g.serverWriter.Write(p)
 	}
 	if g.held == nil {
-		g.held = pieces.Get().(*[]byte)
+		g.held = pieces.Get().(*piece)
 	}
-	*g.held = append(*g.held, p...)
+	g.held.b = append(g.held.b, p...)
 	return len(p), nil
 }
 
@@ -59,9 +45,8 @@ func (g *gathered) send() error {
 	if g.held == nil {
 		return nil
 	}
-	_, err := g.serverWriter.Write(*g.held)
-	*g.held = (*g.held)[:0]
-	pieces.Put(g.held)
+	_, err := g.serverWriter.Write(g.held.b)
+	g.held.putIn(&pieces)
 	g.held = nil
 	return err
 }

@@ -69,10 +69,10 @@ func TestAnAnswerThatIsBrokenOffStays(t *testing.T) {
 	w := &written{ResponseRecorder: httptest.NewRecorder()}
 	func() {
 		defer func() { _ = recover() }()
-		serveGathered(func(w http.ResponseWriter, _ *http.Request) {
+		serveGathered(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			io.WriteString(w, "half of it")
 			panic(http.ErrAbortHandler)
-		}, w, nil)
+		}), w, nil)
 	}()
 	if len(w.sizes) > 0 {
 		t.Errorf("sent %q", w.Body)

@@ -6,7 +6,8 @@
 //
 // Two things decide how it is built. A hop is paid for by every request, so
 // the Forwarder writes and reads HTTP/1.1 on the caller's own goroutine
-// instead of handing over to those of net/http's Transport. And a delegate
+// instead of handing over to those of net/http's Transport, and the Server
+// does without what net/http's does for clients it does not know. And a delegate
 // that dies must never make a client lose or repeat a write, so the Forwarder
 // has to know exactly what was sent and what was answered: outcome.go says
 // what follows from it.
@@ -44,6 +45,8 @@ const (
 	defaultTunnelLinger = time.Minute
 	// confirmPatience is how long a watch on a lane goes on before its forwarder says that it has the head of the answer.
 	confirmPatience = 30 * time.Second
+	// lingerTimeout is how long a peer gets to read the answer to what was not read to its end.
+	lingerTimeout = 500 * time.Millisecond
 	// farewellTimeout bounds saying farewell to a peer that does not read. The
 	// connection is idle, so its buffers are empty.
 	farewellTimeout = time.Second

@@ -33,11 +33,21 @@ func (s *Server) serveWatch(h http.Handler, w serverWriter, r *http.Request, lan
 			}
 			a.lane.end(problem == nil)
 		}()
-		serveGathered(h.ServeHTTP, a, r.WithContext(ctx))
+		serveGathered(h, a, r.WithContext(ctx))
 	}()
 	if problem := <-free; problem != nil {
 		panic(problem)
 	}
+}
+
+// serverWriter is what the writers of a Server are for HTTP/1.1, and what k8s.io/apiserver
+// asks of those it wraps.
+type serverWriter interface {
+	http.ResponseWriter
+	http.Flusher
+	http.Hijacker
+	//lint:ignore SA1019 k8s.io/apiserver takes a writer without it for one that cannot be flushed.
+	http.CloseNotifier
 }
 
 // laned is the answer to a watch. Its body goes to the lane that was offered if it may last. From then on what is below is

@@ -64,6 +64,13 @@ type peerConn struct {
 	closed   bool
 }
 
+// serveOn says what is said farewell on.
+func (c *peerConn) serveOn(nc net.Conn) {
+	c.turn.mu.Lock()
+	c.turn.conn = nc
+	c.turn.mu.Unlock()
+}
+
 // lastPart is which part of a certificate's life is for leaving the connections that were made with it. It is
 // replaced when a third is left (see package pki).
 const lastPart = 6

@@ -41,10 +41,12 @@ type Server struct {
 	credentials atomic.Pointer[material]
 	listeners   []*peerListener // Listener and, if there is one, Local
 	peers       peerSet
+	lookouts    lookouts
 	trunks      trunkSet
 	watches     sync.WaitGroup // on trunks
 	draining    atomic.Bool
-	http        *http.Server
+	streams     *handover    // connections of HTTP/2, on their way to http
+	http        *http.Server // serves HTTP/2
 }
 
 // NewServer reads the files of c. It fails when one of them is missing or does
@@ -54,7 +56,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		return nil, errors.New("cannot make a hop server without Listener, Admit and Handler")
 	}
 	register()
-	s := &Server{config: c}
+	s := &Server{config: c, streams: newHandover(c.Listener.Addr())}
 	if err := s.load(); err != nil {
 		return nil, err
 	}
@@ -69,14 +71,12 @@ func NewServer(c ServerConfig) (*Server, error) {
 		IdleTimeout:       serverIdleTimeout,
 		MaxHeaderBytes:    maxRequestHead,
 		ConnContext:       withPeer,
-		ConnState:         s.follow,
 		ErrorLog:          log.New(refusal.New("hop"), "", 0),
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		// A method and path of our own tiers are never for the server itself.
 		DisableGeneralOptionsHandler: true,
 	}
 	s.http.Protocols = new(http.Protocols)
-	s.http.Protocols.SetHTTP1(true)
 	s.http.Protocols.SetHTTP2(true)
 	return s, nil
 }
@@ -87,13 +87,17 @@ func (s *Server) wrap(l net.Listener) *peerListener {
 
 // Serve takes connections until Shutdown or Close, which make it return nil.
 func (s *Server) Serve() error {
-	failed := make(chan error, len(s.listeners))
-	go func() { failed <- s.http.ServeTLS(s.listeners[0], "", "") }()
-	for _, l := range s.listeners[1:] {
-		go func() { failed <- s.http.Serve(localListener{l, s.greetingOf}) }()
+	failed := make(chan error, 1+len(s.listeners))
+	go func() { failed <- s.http.Serve(s.streams) }()
+	for i, l := range s.listeners {
+		admit := s.greetTCP
+		if i > 0 {
+			admit = s.greetLocal
+		}
+		go func() { failed <- accept(l, admit) }()
 	}
 	err := <-failed
-	if errors.Is(err, http.ErrServerClosed) || s.draining.Load() {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) || s.draining.Load() {
 		return nil
 	}
 	return fmt.Errorf("cannot serve the hop: %w", err)
@@ -136,15 +140,13 @@ func (s *Server) awaitWatches(ctx context.Context) error {
 
 // Close ends every connection at once, upgraded ones too.
 func (s *Server) Close() error {
-	err := s.http.Close()
+	err := errors.Join(s.closeListeners(), s.http.Close())
 	s.peers.closeAll()
+	s.lookouts.close()
 	return err
 }
 
 func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if dismissed(r) {
-		panic(http.ErrAbortHandler) // it is answered already
-	}
 	conn, _ := r.Context().Value(peerKey{}).(*peerConn)
 	if s.draining.Load() || conn.aged() {
 		w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it
@@ -166,12 +168,5 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(trunkHeader, trunkOver)
 		}
 	}
-	switch {
-	case r.ProtoMajor != 1:
-		s.config.Handler.ServeHTTP(w, r)
-	case r.Body != http.NoBody:
-		serveGathered(s.serveBody, w, r)
-	default:
-		serveGathered(s.config.Handler.ServeHTTP, w, r)
-	}
+	s.config.Handler.ServeHTTP(w, r)
 }

@@ -33,7 +33,7 @@ type trunkOut struct {
 	over  chan struct{}   // closed when the trunk is lost
 
 	mu      sync.Mutex
-	queue   []*[]byte     // frames that are to be written, in pieces that hold whole ones
+	queue   []*piece      // frames that are to be written, in pieces that hold whole ones
 	queued  uint64        // bytes since the trunk is there
 	written uint64        // those of them that left
 	left    chan struct{} // closed when more has left
@@ -222,7 +222,7 @@ func (t *trunkOut) refuse(number uint32) {
 
 // write sends what is queued until the trunk is lost.
 func (t *trunkOut) write() {
-	var batch []*[]byte
+	var batch []*piece
 	for {
 		select {
 		case <-t.wake:
@@ -242,15 +242,14 @@ func (t *trunkOut) write() {
 }
 
 // send writes pieces and gives them back.
-func (t *trunkOut) send(batch []*[]byte) error {
+func (t *trunkOut) send(batch []*piece) error {
 	var n uint64
 	for i, p := range batch {
-		if _, err := t.conn.Write(*p); err != nil {
+		if _, err := t.conn.Write(p.b); err != nil {
 			return err
 		}
-		n += uint64(len(*p))
-		*p = (*p)[:0]
-		pieces.Put(p)
+		n += uint64(len(p.b))
+		p.putIn(&pieces)
 		batch[i] = nil
 	}
 	t.mu.Lock()
@@ -356,11 +355,11 @@ func (l *laneOut) put(p []byte) (n int, drained <-chan struct{}, err error) {
 // grow one would be to copy it.
 func (t *trunkOut) append(number, count uint32, p []byte) {
 	size := trunkFrameHeader + len(p)
-	if n := len(t.queue); n == 0 || len(*t.queue[n-1])+size > pieceSize {
-		t.queue = append(t.queue, pieces.Get().(*[]byte))
+	if n := len(t.queue); n == 0 || len(t.queue[n-1].b)+size > pieceSize {
+		t.queue = append(t.queue, pieces.Get().(*piece))
 	}
 	last := t.queue[len(t.queue)-1]
-	*last = append(appendTrunkFrame(*last, number, count), p...)
+	last.b = append(appendTrunkFrame(last.b, number, count), p...)
 	t.queued += uint64(size)
 	signal(t.wake)
 }

@@ -25,7 +25,7 @@ func unread(w http.ResponseWriter, r *http.Request) {
 	case "/silent":
 		return
 	case "/large":
-		_, _ = io.WriteString(w, strings.Repeat("x", 2*maxWithheld))
+		_, _ = io.WriteString(w, strings.Repeat("x", 2*maxWhole))
 		return
 	case "/sized":
 		w.Header().Set("Content-Length", "3")
