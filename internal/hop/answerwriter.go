@@ -47,9 +47,9 @@ type answerWriter struct {
 	trailers []string // that were announced
 	chunked  bool
 	closes   bool // the connection ends with the answer
+	said     bool // the handler says so
 	hijacked bool
 	over     bool
-	limited  bool  // a deadline for writing was set
 	err      error // of the connection
 
 	head *piece // nil before there is a status, and when it has left
@@ -66,20 +66,19 @@ type answerWriter struct {
 	}
 }
 
-// newAnswer returns the answer to r, and r as handlers get it.
-func newAnswer(c *served, r *http.Request) (*http.Request, *answerWriter) {
+// newAnswer returns the answer to r, and makes of r what handlers get.
+func newAnswer(c *served, r *http.Request) *answerWriter {
 	ctx, cancel := context.WithCancel(c.ctx)
 	w := &answerWriter{conn: c, cancel: cancel, header: http.Header{}, length: unknownLength, closes: r.Close}
 	r.RemoteAddr, r.TLS = c.remote, c.state
 	if r.Body != http.NoBody {
-		w.body = &requestBody{inner: r.Body, w: w}
-		w.body.asks.Store(expectsContinue(r))
+		w.body = newRequestBody(w, r)
 		r.Body = w.body
 	}
-	w.request = r.WithContext(ctx)
-	c.now = w
+	*r = *r.WithContext(ctx) // trailers come to this one
+	w.request, c.now = r, w
 	c.begin(w)
-	return w.request, w
+	return w
 }
 
 // gone is called when the peer has gone away.
@@ -87,8 +86,10 @@ func (w *answerWriter) gone() {
 	w.cancel()
 	w.notify.Lock()
 	defer w.notify.Unlock()
-	w.notify.lost = true
-	w.tell()
+	if !w.notify.lost {
+		w.notify.lost = true
+		w.tell()
+	}
 }
 
 // tell is for those who hold notify.
@@ -115,6 +116,15 @@ func (w *answerWriter) CloseNotify() <-chan bool {
 // Header implements http.ResponseWriter.
 func (w *answerWriter) Header() http.Header { return w.header }
 
+// keepContinue has the peer not be told to send the body from now on.
+func (w *answerWriter) keepContinue() {
+	if w.body != nil && w.body.expects {
+		w.continuing.Lock()
+		defer w.continuing.Unlock()
+		w.continued = true
+	}
+}
+
 // sendContinue tells the peer to send the body, unless it has an answer already.
 func (w *answerWriter) sendContinue() {
 	w.continuing.Lock()
@@ -139,6 +149,7 @@ func (w *answerWriter) WriteHeader(status int) {
 		w.inform(status)
 		return
 	}
+	w.keepContinue()
 	w.status = status
 	w.head = heads.Get().(*piece)
 	w.writeHead(status)
@@ -186,7 +197,8 @@ func (w *answerWriter) frame() {
 	h := w.header
 	_, w.typed = h["Content-Type"]
 	w.typed = w.typed || h.Get("Content-Encoding") != "" || len(h["Transfer-Encoding"]) > 0
-	w.closes = w.closes || h.Get("Connection") == "close"
+	w.said = h.Get("Connection") == "close"
+	w.closes = w.closes || w.said
 	if !w.bodyAllowed() {
 		return
 	}
@@ -342,14 +354,14 @@ func (w *answerWriter) endHead(last bool) {
 			w.head.line("Content-Length", strconv.FormatInt(w.length, 10))
 		}
 	}
-	if w.body != nil {
-		w.continuing.Lock()
-		w.continued = true
-		w.continuing.Unlock()
+	if w.body != nil && !w.body.ended.Load() {
+		if !last {
+			w.body.fetch()
+		}
 		// Whether a peer that was not told to send the body does so is its own choice.
-		w.closes = w.closes || w.body.asks.Load()
+		w.closes = w.closes || w.body.asks.Load() || w.body.spoiled.Load() || w.body.tooMuch()
 	}
-	if w.closes && w.header.Get("Connection") != "close" {
+	if w.closes && !w.said {
 		w.head.line("Connection", "close")
 	}
 	w.head.b = append(w.head.b, "\r\n"...)
@@ -411,18 +423,21 @@ func (w *answerWriter) finish() bool {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	left := w.body != nil && !w.body.awaitEnd(w.restPatience())
+	w.closes = w.closes || left && !w.sent
 	err := w.send(true)
 	w.over = true
 	w.conn.end()
-	if w.limited {
-		_ = w.conn.conn.SetWriteDeadline(time.Time{})
-	}
 	if err != nil {
 		return false
 	}
 	w.conn.unbound() // of the wait for this request: what is left of its body may take longer
-	if w.body != nil && !w.body.drain() {
-		w.conn.linger()
+	if left && !w.closes {
+		<-w.body.emptied // who has sent all of it uses the connection again
+		left = !w.body.ended.Load()
+	}
+	if left {
+		w.conn.linger(w.body.emptied)
 		return false
 	}
 	// Whoever wrote less than was announced, or tried to write more, has left the peer waiting.
@@ -430,14 +445,19 @@ func (w *answerWriter) finish() bool {
 	return !w.closes && !amiss
 }
 
+// restPatience is how long the rest of the request's body is waited for.
+func (w *answerWriter) restPatience() time.Duration {
+	if w.sent || w.closes {
+		return 0
+	}
+	return restPatience
+}
+
 // SetReadDeadline is what http.ResponseController calls.
-func (w *answerWriter) SetReadDeadline(t time.Time) error { return w.conn.limit(t) }
+func (w *answerWriter) SetReadDeadline(t time.Time) error { return w.conn.limitReads(w, t) }
 
 // SetWriteDeadline is what http.ResponseController calls.
-func (w *answerWriter) SetWriteDeadline(t time.Time) error {
-	w.limited = true
-	return w.conn.conn.SetWriteDeadline(t)
-}
+func (w *answerWriter) SetWriteDeadline(t time.Time) error { return w.conn.limitWrites(w, t) }
 
 // EnableFullDuplex is what http.ResponseController calls. It always is.
 func (w *answerWriter) EnableFullDuplex() error { return nil }
@@ -455,9 +475,15 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			return nil, nil, err
 		}
 	}
+	w.keepContinue()
 	w.conn.end()
 	w.conn.peer.turn.take(over)
 	w.hijacked = true
+	if w.body != nil && w.body.closed.Load() { // then who empties it is not to read what follows
+		_ = w.conn.conn.SetReadDeadline(past)
+		w.body.empty()
+		<-w.body.emptied
+	}
 	if err := w.conn.release(); err != nil {
 		return nil, nil, err
 	}

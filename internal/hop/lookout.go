@@ -116,6 +116,7 @@ type lookout struct {
 	have    bool      // ahead was read and not taken
 	until   time.Time // what reading is bounded by, zero for nothing
 	idle    bool      // until was set by patience
+	limited bool      // a deadline for writing was set
 }
 
 func (l *lookout) of(conn net.Conn, set *lookouts) {
@@ -141,6 +142,9 @@ func (l *lookout) watch(w *answerWriter) {
 		return
 	}
 	l.wanted, l.since = true, l.among.tick.Load()
+	if !l.idle && !l.until.IsZero() {
+		_ = l.set(time.Time{}) // it was for the body
+	}
 	l.mu.Unlock()
 	l.among.begun.Add(1)
 	if !l.among.running.Load() && l.among.running.CompareAndSwap(false, true) {
@@ -168,6 +172,7 @@ func (l *lookout) look() {
 		l.ahead, l.have = one[0], true
 	}
 	if err != nil && !l.ending && l.whose != nil {
+		l.wanted = false
 		l.whose.gone()
 	}
 	l.looking = false
@@ -179,6 +184,10 @@ func (l *lookout) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.whose, l.wanted = nil, false
+	if l.limited {
+		l.limited = false
+		_ = l.conn.SetWriteDeadline(time.Time{})
+	}
 	if !l.looking {
 		return
 	}
@@ -231,11 +240,25 @@ func (l *lookout) bound(d time.Duration) {
 	l.idle = true // as little as a request's head does a body's bytes bind
 }
 
-// limit is what a handler asks for.
-func (l *lookout) limit(t time.Time) error {
+// limitReads is what the handler of w asks for, as is limitWrites. Once another is served, or nobody, they do
+// nothing: a handler that was left must not end what is served behind it.
+func (l *lookout) limitReads(w *answerWriter, t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.whose != w {
+		return errOver
+	}
 	return l.set(t)
+}
+
+func (l *lookout) limitWrites(w *answerWriter, t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.whose != w {
+		return errOver
+	}
+	l.limited = true
+	return l.conn.SetWriteDeadline(t)
 }
 
 // set is for those who hold the mutex, as is unboundIdle.

@@ -211,7 +211,7 @@ func TestPatienceIsOverWithTheRequest(t *testing.T) {
 	}
 	// What a handler asks for holds for it.
 	l.begin(w)
-	if err := l.limit(time.Now().Add(patience)); err != nil {
+	if err := l.limitReads(w, time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if err := read(); !isTimeout(err) {
@@ -223,6 +223,89 @@ func TestPatienceIsOverWithTheRequest(t *testing.T) {
 	if err := read(); err != nil {
 		t.Errorf("a handler's deadline outlives it: %v", err)
 	}
+}
+
+// A handler's deadline is for what it reads: it is not taken for the peer's end.
+func TestAReadDeadlineIsOverWithTheBody(t *testing.T) {
+	const d = 200 * time.Millisecond
+	canceled := make(chan bool, 1)
+	likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d))
+		_, _ = io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+			canceled <- true
+		case <-time.After(3 * d):
+			canceled <- false
+		}
+	}, func(t *testing.T, address string) {
+		c, _ := dialRaw(t, address)
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody")
+		if <-canceled {
+			t.Error("the peer is there, and is taken for gone")
+		}
+	})
+}
+
+// A handler that was left, as by a timeout, ends nothing that is served behind it.
+func TestAHandlerThatWasLeftEndsNothing(t *testing.T) {
+	var first http.ResponseWriter
+	asked, served := make(chan struct{}), make(chan error, 1)
+	c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if first == nil {
+			first = w
+			return
+		}
+		close(asked)
+		select {
+		case <-r.Context().Done():
+			served <- r.Context().Err()
+		case <-time.After(5 * lookoutTick):
+			served <- nil
+		}
+	})))
+	ask := func() { _, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }
+	ask()
+	readAnswerBody(t, r)
+	left := http.NewResponseController(first)
+	_, _ = left.SetReadDeadline(past), left.SetWriteDeadline(past) // the answer may be here before its end is noted
+	ask()
+	<-asked
+	if left.SetReadDeadline(past) == nil || left.SetWriteDeadline(past) == nil {
+		t.Error("it may")
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	readAnswerBody(t, r)
+}
+
+// Who is gone is gone once.
+func TestAHandlerIsToldOnceThatItsPeerIsGone(t *testing.T) {
+	times := make(chan int, 1)
+	likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		//lint:ignore SA1019 k8s.io/apiserver uses it.
+		notified := w.(http.CloseNotifier).CloseNotify()
+		<-r.Context().Done()
+		n, end := 0, time.After(10*lookoutTick)
+		for {
+			select {
+			case <-notified:
+				n++
+				continue
+			case <-end:
+			}
+			times <- n
+			return
+		}
+	}, func(t *testing.T, address string) {
+		c, _ := dialRaw(t, address)
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		c.Close()
+		if n := <-times; n != 1 {
+			t.Errorf("told %d times", n)
+		}
+	})
 }
 
 func isTimeout(err error) bool {

@@ -3,51 +3,174 @@ package hop
 import (
 	"io"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// requestBody is the body of a request that is served. The answer does not wait for it to
-// be read, nor its reader for the answer. Its inner reader, of http.ReadRequest, may be used by
-// several goroutines.
+// restPatience is how long an answer that is whole waits for what nobody reads of the request: the
+// client need not be told that its connection ends, nor a hop's be made anew. A body that comes
+// more slowly does not hold its answer up.
+const restPatience = 50 * time.Millisecond
+
+// maxFetched is how much of a body is kept for who may still read it.
+const maxFetched = 64 << 10
+
+// requestBody is the body of a request that is served. It may be used by several goroutines.
 type requestBody struct {
-	inner  io.Reader
-	w      *answerWriter
-	asks   atomic.Bool // the peer sends it when it is told to
-	ended  atomic.Bool // it was read to its end
-	closed atomic.Bool
+	w        *answerWriter
+	inner    io.Reader
+	length   int64 // unknownLength for chunks
+	expects  bool  // the peer wants to be told to send it
+	asks     atomic.Bool
+	begun    atomic.Bool // somebody reads it
+	closed   atomic.Bool
+	ended    atomic.Bool // it was read to its end
+	spoiled  atomic.Bool // it has no end: what follows is no request
+	reading  sync.Mutex
+	fetched  []byte // was read and not taken, as was the error
+	failed   error
+	count    atomic.Int64
+	emptying sync.Once
+	emptied  chan struct{} // made by empty, closed when it has read
+}
+
+func newRequestBody(w *answerWriter, r *http.Request) *requestBody {
+	b := &requestBody{w: w, inner: r.Body, length: r.ContentLength, expects: expectsContinue(r)}
+	b.asks.Store(b.expects)
+	return b
 }
 
 // Read implements io.Reader.
 func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun.Store(true) // before it waits for who fetches
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
+	}
+	if n := copy(p, b.fetched); n > 0 || b.failed != nil && len(p) > 0 {
+		if b.fetched = b.fetched[n:]; n > 0 {
+			return n, nil
+		}
+		return 0, b.failed
 	}
 	if b.asks.Load() && b.asks.CompareAndSwap(true, false) {
 		b.w.sendContinue()
 	}
+	return b.read(p)
+}
+
+// read is for who holds reading.
+func (b *requestBody) read(p []byte) (int, error) {
 	n, err := b.inner.Read(p)
-	if err == io.EOF && b.ended.CompareAndSwap(false, true) {
-		b.w.conn.watch(b.w)
+	b.count.Add(int64(n))
+	switch {
+	case err == io.EOF:
+		if b.ended.CompareAndSwap(false, true) {
+			b.w.conn.watch(b.w)
+		}
+	case err != nil:
+		b.spoiled.Store(true)
 	}
 	return n, err
 }
 
-// Close implements io.Closer. What is left is read behind the answer.
+// fetch has the body be read, if it is not long, by whom nobody waits for: a peer that goes away
+// is missed only behind it. Most who begin to answer before they read will not.
+func (b *requestBody) fetch() {
+	if b.begun.Load() || b.closed.Load() || b.asks.Load() || b.length > maxFetched {
+		return
+	}
+	go func() {
+		b.reading.Lock()
+		defer b.reading.Unlock()
+		size := int64(4 << 10)
+		if b.length > 0 {
+			size = b.length + 1 // and its end
+		}
+		buf := make([]byte, 0, size)
+		for !b.begun.Load() && !b.closed.Load() && b.failed == nil && len(buf) <= maxFetched {
+			if len(buf) == cap(buf) {
+				buf = slices.Grow(buf, len(buf))
+			}
+			var n int
+			n, b.failed = b.read(buf[len(buf):cap(buf)])
+			buf = buf[:len(buf)+n]
+		}
+		b.fetched = buf
+	}()
+}
+
+// Close implements io.Closer. What is left is read by nobody, and does not keep the peer's end from
+// being noticed.
 func (b *requestBody) Close() error {
-	b.closed.Store(true)
+	b.empty()
 	return nil
 }
 
-// drain reads what nobody has read, and tells whether that was all. The peer that sent
-// more than maxReusedBody does not use the connection again.
-func (b *requestBody) drain() bool {
+// tooMuch tells whether more is left than is read for nobody. The peer that sent more than maxReusedBody does
+// not use the connection again.
+func (b *requestBody) tooMuch() bool {
+	return b.length >= 0 && b.length-b.count.Load() > maxReusedBody
+}
+
+// empty has what is left be read, if the peer sends it. It does not wait, and nobody else reads from then on.
+func (b *requestBody) empty() {
+	b.closed.Store(true)
+	b.emptying.Do(func() {
+		b.emptied = make(chan struct{})
+		if b.ended.Load() || b.tooMuch() || b.unasked() {
+			close(b.emptied)
+			return
+		}
+		go func() {
+			defer close(b.emptied)
+			b.reading.Lock()
+			defer b.reading.Unlock()
+			_, _ = io.CopyN(io.Discard, rest{b}, maxReusedBody+1)
+		}()
+	})
+}
+
+// unasked tells whether the peer has not been told to send the body, and will not be: who reads is about
+// to see that it is closed.
+func (b *requestBody) unasked() bool {
+	if !b.reading.TryLock() {
+		return false // somebody has had it told
+	}
+	defer b.reading.Unlock()
+	return b.asks.Load()
+}
+
+// awaitEnd tells whether the body came to its end, within d.
+func (b *requestBody) awaitEnd(d time.Duration) bool {
 	if b.ended.Load() {
 		return true
 	}
-	if b.asks.Load() {
-		return false // there may be a body or none
+	if b.empty(); !b.isEmptied() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-b.emptied:
+		case <-timer.C:
+		}
 	}
-	b.closed.Store(true)
-	n, err := io.CopyN(io.Discard, b.inner, maxReusedBody+1)
-	return err == io.EOF && n <= maxReusedBody
+	return b.ended.Load()
 }
+
+func (b *requestBody) isEmptied() bool {
+	select {
+	case <-b.emptied:
+		return true
+	default:
+		return false
+	}
+}
+
+// rest is what nobody reads.
+type rest struct{ *requestBody }
+
+// Read implements io.Reader for who holds reading.
+func (r rest) Read(p []byte) (int, error) { return r.read(p) }

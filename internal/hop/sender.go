@@ -180,7 +180,8 @@ func (x *exchange) finishSender(c *conn) bool {
 		return false
 	}
 	<-s.done
-	return s.err == nil && s.count.Load() <= maxReusedBody
+	// A server that has not read the body finds out behind its answer that a trailer is none.
+	return s.err == nil && s.count.Load() <= maxReusedBody && len(trailerNames(x.r.Trailer)) == 0
 }
 
 // leaveBody ends the sender although the client is not done with the body.

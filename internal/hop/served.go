@@ -68,6 +68,9 @@ func (c *served) serve() {
 			if w.hijacked {
 				return
 			}
+			if w.body != nil && !w.over {
+				w.body.awaitEnd(restPatience) // a reset would take away what the peer was sent
+			}
 		}
 		c.end()
 		c.conn.Close()
@@ -79,7 +82,7 @@ func (c *served) serve() {
 			c.refuse(err)
 			return
 		}
-		if r, w = newAnswer(c, r); r.Body == http.NoBody {
+		if w = newAnswer(c, r); w.body == nil {
 			c.watch(w)
 		}
 		c.server.http.Handler.ServeHTTP(w, r)
@@ -87,6 +90,7 @@ func (c *served) serve() {
 		if w.hijacked || !w.finish() || !c.await() {
 			return
 		}
+		w, c.now = nil, nil // who waits holds nothing of what is over
 	}
 }
 
@@ -184,17 +188,20 @@ func (c *served) refuse(err error) {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
 	_, _ = fmt.Fprintf(c.conn, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
 		bad.status, http.StatusText(bad.status), len(text), text)
-	c.linger()
+	c.linger(nil)
 }
 
 // linger lets the peer read what it was told before the connection is closed: closing it
-// with something unread would take that away.
-func (c *served) linger() {
+// with something unread would take that away. It reads itself when others are done with that.
+func (c *served) linger(others <-chan struct{}) {
 	half, ok := c.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return
 	}
 	_ = c.conn.SetReadDeadline(time.Now().Add(lingerTimeout))
+	if others != nil {
+		<-others
+	}
 	_, _ = io.Copy(io.Discard, c.conn)
 }
 

@@ -1,0 +1,262 @@
+package hop
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// likeNetHTTP runs the test with the handler served by net/http, and by us.
+func likeNetHTTP(t *testing.T, h http.HandlerFunc, test func(t *testing.T, address string)) {
+	t.Run("net/http", func(t *testing.T) { test(t, serveByNetHTTP(t, h)) })
+	t.Run("ours", func(t *testing.T) { test(t, serveRaw(t, h)) })
+}
+
+const chunkedHead = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n"
+
+// What cannot be read to its end ends the connection, and the answer says so: the next write must not be sent on it.
+func TestASpoiledBodyEndsTheConnectionSaid(t *testing.T) {
+	for name, request := range map[string]string{
+		"trailer":    chunkedHead + "1\r\nx\r\n0\r\nX-T: " + strings.Repeat("t", 5000) + "\r\n\r\n",
+		"chunk size": chunkedHead + "1\r\nx\r\nzz\r\n",
+		"too much":   fmt.Sprintf("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", maxReusedBody+2),
+	} {
+		for _, reads := range []bool{false, true} {
+			if name == "too much" && reads {
+				continue
+			}
+			t.Run(fmt.Sprint(name, " read ", reads), func(t *testing.T) {
+				likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+					if reads {
+						_, _ = io.Copy(io.Discard, r.Body)
+					}
+					_, _ = io.WriteString(w, "answer")
+				}, func(t *testing.T, address string) {
+					c, r := dialRaw(t, address)
+					_, _ = io.WriteString(c, request)
+					resp, err := http.ReadResponse(r, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if readAll(t, resp.Body); !resp.Close {
+						t.Error("the answer does not say that the connection ends")
+					}
+				})
+			})
+		}
+	}
+}
+
+// The trailers of one client do not end the connection under the next one's write.
+func TestNoWriteIsLostBehindATrailer(t *testing.T) {
+	var served atomic.Int64
+	eachProtocol(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/write" {
+			served.Add(1)
+		}
+		_, _ = io.WriteString(w, "ok")
+	}, func(t *testing.T, f *front, c *http.Client) {
+		others := f.http2()
+		defer others.CloseIdleConnections()
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r := must(http.NewRequest(http.MethodPost, f.URL+"/trailed", io.MultiReader(strings.NewReader("x"))))
+				r.Trailer = http.Header{"X-T": {strings.Repeat("t", 5000)}}
+				if resp, err := others.Do(r); err == nil {
+					_, _ = io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+				}
+			}
+		}()
+		served.Store(0)
+		for i := range 500 {
+			resp, err := c.Post(f.URL+"/write", "", strings.NewReader("body"))
+			if err != nil {
+				t.Fatalf("write %d: %v", i, err)
+			}
+			readAll(t, resp.Body)
+		}
+		close(stop)
+		<-ended
+		if n := served.Load(); n != 500 {
+			t.Errorf("500 writes were answered, %d served", n)
+		}
+	})
+}
+
+// Who watches with a body that nobody reads is missed like anybody else.
+func TestAHandlerThatReadsNoBodyLearnsThatItsPeerIsGone(t *testing.T) {
+	asked, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/closed" {
+			_ = r.Body.Close()
+		}
+		_ = http.NewResponseController(w).Flush()
+		asked <- struct{}{}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	}
+	missed := func(t *testing.T) {
+		t.Helper()
+		select {
+		case <-gone:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it was not told")
+		}
+	}
+	for _, body := range []string{"Content-Length: 1\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"} {
+		for _, path := range []string{"/", "/closed"} {
+			t.Run(path+strings.Fields(body)[0], func(t *testing.T) {
+				likeNetHTTP(t, handler, func(t *testing.T, address string) {
+					c, _ := dialRaw(t, address)
+					_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a\r\n"+body)
+					<-asked
+					c.Close()
+					missed(t)
+				})
+			})
+		}
+	}
+	eachProtocol(t, handler, func(t *testing.T, f *front, c *http.Client) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		resp, err := c.Do(must(http.NewRequestWithContext(ctx, http.MethodGet, f.URL+"/", strings.NewReader("x"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		<-asked
+		cancel()
+		missed(t)
+	})
+}
+
+// Who is refused keeps the connection, up to what net/http reads for nobody; so does the hop.
+func TestARefusalOfAMiddlingBodyKeepsBothConnections(t *testing.T) {
+	refuse := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Peer", r.RemoteAddr)
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "no!")
+	}
+	eachProtocol(t, refuse, func(t *testing.T, f *front, c *http.Client) {
+		peers, closed := map[string]bool{}, 0
+		for i := range 40 {
+			resp, err := c.Post(f.URL, "", strings.NewReader(strings.Repeat("x", []int{1000, 20_000, 60_000, 200_000}[i%4])))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Close {
+				closed++
+			}
+			readAll(t, resp.Body)
+			peers[resp.Header.Get("X-Peer")] = true
+		}
+		// One at most may have come so slowly that it was not waited for.
+		if len(peers) > 2 || closed > 1 {
+			t.Errorf("%d connections of the hop, %d answers that close the client's", len(peers), closed)
+		}
+	})
+}
+
+// A body that does not come holds its answer up no longer than moments.
+func TestABodyThatDoesNotComeHoldsUpNoAnswer(t *testing.T) {
+	c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) })))
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusForbidden || !resp.Close {
+		t.Errorf("%s, closes %v", resp.Status, resp.Close)
+	}
+}
+
+// Nobody is told to send a body to which there is an answer.
+func TestNoContinueBehindAnAnswer(t *testing.T) {
+	for name, begin := range map[string]func(http.ResponseWriter){
+		"status": func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
+		"write":  func(w http.ResponseWriter) { _, _ = io.WriteString(w, "no") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+				begin(w)
+				_, _ = r.Body.Read(make([]byte, 1))
+			}, func(t *testing.T, address string) {
+				c, r := dialRaw(t, address)
+				_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+				if line, err := r.ReadString('\n'); err != nil || strings.Contains(line, "100") {
+					t.Errorf("%q %v", line, err)
+				}
+			})
+		})
+	}
+}
+
+// A handler finds trailers that nobody announced.
+func TestTrailersComeWithTheBody(t *testing.T) {
+	likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = fmt.Fprint(w, r.Trailer)
+	}, func(t *testing.T, address string) {
+		c, r := dialRaw(t, address)
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-T: u\r\n\r\n")
+		if got := readAnswerBody(t, r); got != "map[X-T:[u]]" {
+			t.Error(got)
+		}
+	})
+}
+
+// A handler that was left, as by a timeout, reads nothing while the connection lingers.
+func TestNobodyReadsBesideALingeringConnection(t *testing.T) {
+	answered, left := make(chan struct{}), make(chan error, 1)
+	c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := r.Body
+		go func() {
+			<-answered
+			_, err := body.Read(make([]byte, 1))
+			left <- err
+		}()
+		w.WriteHeader(http.StatusGatewayTimeout)
+	})))
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n")
+	if resp, err := http.ReadResponse(r, nil); err != nil || !resp.Close {
+		t.Fatal(resp, err)
+	}
+	close(answered)
+	if err := <-left; err != http.ErrBodyReadAfterClose {
+		t.Errorf("it reads, with %v", err)
+	}
+}
+
+// A connection that waits holds nothing of the request that it had.
+func TestAWaitingConnectionHoldsNoRequest(t *testing.T) {
+	address := serveRaw(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	live := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := live()
+	for range 20 {
+		c, r := dialRaw(t, address)
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nX-Large: "+strings.Repeat("x", 1<<20)+"\r\n\r\n")
+		readAnswerBody(t, r)
+	}
+	eventually(t, "what 20 requests of 1 MiB held is free", func() bool { return live()-before < 10<<20 })
+}
