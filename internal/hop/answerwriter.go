@@ -479,10 +479,8 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.conn.end()
 	w.conn.peer.turn.take(over)
 	w.hijacked = true
-	if w.body != nil && w.body.closed.Load() { // then who empties it is not to read what follows
-		_ = w.conn.conn.SetReadDeadline(past)
-		w.body.empty()
-		<-w.body.emptied
+	if w.body != nil {
+		w.body.release(func() { _ = w.conn.conn.SetReadDeadline(past) })
 	}
 	if err := w.conn.release(); err != nil {
 		return nil, nil, err

@@ -3,7 +3,6 @@ package hop
 import (
 	"io"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,9 +28,8 @@ type requestBody struct {
 	ended    atomic.Bool // it was read to its end
 	spoiled  atomic.Bool // it has no end: what follows is no request
 	reading  sync.Mutex
-	fetched  []byte // was read and not taken, as was the error
-	failed   error
 	count    atomic.Int64
+	fetched  fetched
 	emptying sync.Once
 	emptied  chan struct{} // made by empty, closed when it has read
 }
@@ -44,17 +42,20 @@ func newRequestBody(w *answerWriter, r *http.Request) *requestBody {
 
 // Read implements io.Reader.
 func (b *requestBody) Read(p []byte) (int, error) {
-	b.begun.Store(true) // before it waits for who fetches
+	b.begun.Store(true)
+	if b.closed.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if n, err := b.fetched.take(p); n > 0 || err != nil {
+		return n, err
+	}
 	b.reading.Lock()
 	defer b.reading.Unlock()
 	if b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
-	}
-	if n := copy(p, b.fetched); n > 0 || b.failed != nil && len(p) > 0 {
-		if b.fetched = b.fetched[n:]; n > 0 {
-			return n, nil
-		}
-		return 0, b.failed
 	}
 	if b.asks.Load() && b.asks.CompareAndSwap(true, false) {
 		b.w.sendContinue()
@@ -80,27 +81,82 @@ func (b *requestBody) read(p []byte) (int, error) {
 // fetch has the body be read, if it is not long, by whom nobody waits for: a peer that goes away
 // is missed only behind it. Most who begin to answer before they read will not.
 func (b *requestBody) fetch() {
-	if b.begun.Load() || b.closed.Load() || b.asks.Load() || b.length > maxFetched {
+	if b.begun.Load() || b.closed.Load() || b.asks.Load() || b.length > maxFetched || !b.fetched.begin() {
 		return
 	}
 	go func() {
 		b.reading.Lock()
 		defer b.reading.Unlock()
 		size := int64(4 << 10)
-		if b.length > 0 {
-			size = b.length + 1 // and its end
+		if b.length >= 0 {
+			size = min(size, b.length+1) // its end, too
 		}
-		buf := make([]byte, 0, size)
-		for !b.begun.Load() && !b.closed.Load() && b.failed == nil && len(buf) <= maxFetched {
-			if len(buf) == cap(buf) {
-				buf = slices.Grow(buf, len(buf))
-			}
-			var n int
-			n, b.failed = b.read(buf[len(buf):cap(buf)])
-			buf = buf[:len(buf)+n]
+		buf := make([]byte, size)
+		for more := true; more && !b.begun.Load() && !b.closed.Load(); {
+			n, err := b.read(buf)
+			more = b.fetched.add(buf[:n], err)
 		}
-		b.fetched = buf
+		b.fetched.end()
 	}()
+}
+
+// fetched is what was read of a body before anybody asked for it.
+type fetched struct {
+	mu     sync.Mutex
+	change sync.Cond // more, or going false; its L is mu from begin on
+	going  bool
+	data   []byte // and not taken
+	total  int
+	err    error
+}
+
+// begin tells whether nobody fetched before.
+func (f *fetched) begin() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.change.L != nil {
+		return false
+	}
+	f.change.L, f.going = &f.mu, true
+	return true
+}
+
+// add tells whether there is more to fetch.
+func (f *fetched) add(p []byte, err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data, f.err = append(f.data, p...), err
+	f.total += len(p)
+	f.change.Broadcast()
+	return err == nil && f.total <= maxFetched
+}
+
+func (f *fetched) isGoing() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.going
+}
+
+func (f *fetched) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.going = false
+	f.change.Broadcast()
+}
+
+// take returns what was fetched, and then the error. It waits only for who does so, and returns nothing when the body
+// is for the caller to read.
+func (f *fetched) take(p []byte) (n int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.going && len(f.data) == 0 && f.err == nil {
+		f.change.Wait()
+	}
+	n = copy(p, f.data)
+	if f.data = f.data[n:]; n == 0 && len(f.data) == 0 {
+		err = f.err
+	}
+	return n, err
 }
 
 // Close implements io.Closer. What is left is read by nobody, and does not keep the peer's end from
@@ -108,6 +164,21 @@ func (b *requestBody) fetch() {
 func (b *requestBody) Close() error {
 	b.empty()
 	return nil
+}
+
+// release returns when nobody of ours reads any more: the connection is about to be taken over. The reads of who
+// does are cut by interrupt.
+func (b *requestBody) release(interrupt func()) {
+	if b.closed.Load() {
+		interrupt()
+		b.empty()
+		<-b.emptied
+	} else if b.fetched.isGoing() {
+		b.begun.Store(true)
+		interrupt()
+		b.reading.Lock()
+		defer b.reading.Unlock()
+	}
 }
 
 // tooMuch tells whether more is left than is read for nobody. The peer that sent more than maxReusedBody does

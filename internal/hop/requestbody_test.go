@@ -135,6 +135,87 @@ func TestAHandlerThatReadsNoBodyLearnsThatItsPeerIsGone(t *testing.T) {
 	})
 }
 
+// A handler that reads a body piece by piece, behind the begin of its answer, gets each when it comes, whoever has read it.
+func TestABodyIsReadBehindTheBeginOfItsAnswer(t *testing.T) {
+	go1, want := make(chan struct{}), strings.Repeat("piece", maxFetched/4)
+	address := serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		if r.ContentLength < 0 {
+			<-go1 // what comes first is fetched
+		}
+		buf := make([]byte, 100)
+		for {
+			n, err := r.Body.Read(buf)
+			_, _ = w.Write(buf[:n])
+			_ = http.NewResponseController(w).Flush()
+			if err != nil {
+				return
+			}
+		}
+	}))
+	c, r := dialRaw(t, address)
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(go1) })
+	for _, piece := range []string{"", "again", "third"} {
+		if piece != "" {
+			_, _ = fmt.Fprintf(c, "5\r\n%s\r\n", piece)
+		} else {
+			piece = "first"
+		}
+		got := make([]byte, 5)
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != piece {
+			t.Fatalf("%q %v, want %q", got, err, piece)
+		}
+	}
+	_, _ = io.WriteString(c, "0\r\n\r\n")
+	readAll(t, resp.Body)
+	for _, size := range []int{1, 5000, maxFetched, maxFetched + 1, len(want)} {
+		go func() {
+			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", size, want[:size])
+		}()
+		if got := readAnswerBody(t, r); got != want[:size] {
+			t.Errorf("%d bytes come back as %d", size, len(got))
+		}
+	}
+}
+
+// Who takes a connection over gets all of it that nobody had read.
+func TestWhoTakesOverReadsAlone(t *testing.T) {
+	for _, closes := range []bool{false, true} {
+		c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if closes {
+				_ = r.Body.Close()
+			} else {
+				w.WriteHeader(http.StatusSwitchingProtocols)
+			}
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			_, _ = io.WriteString(conn, "taken\n")
+			line, err := rw.ReadString('\n')
+			_, _ = fmt.Fprintf(conn, "%q %v\n", line, err)
+		})))
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		for line := ""; line != "taken\n"; {
+			var err error
+			if line, err = r.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _ = io.WriteString(c, "hello\n")
+		if line, err := r.ReadString('\n'); line != "\"hello\\n\" <nil>\n" {
+			t.Errorf("closed %v: %q %v", closes, line, err)
+		}
+	}
+}
+
 // Who is refused keeps the connection, up to what net/http reads for nobody; so does the hop.
 func TestARefusalOfAMiddlingBodyKeepsBothConnections(t *testing.T) {
 	refuse := func(w http.ResponseWriter, r *http.Request) {
