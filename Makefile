@@ -179,7 +179,7 @@ layout: ## Who may import whom, and what each binary links
 
 .PHONY: spine
 spine: build kubectl stock next bin/tools/helm ## Black box tests: real binaries, real etcd, side by side with stock
-	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -parallel 4 -timeout 65m ./test/harness/... ./test/spine/... ./test/deploy/... ./test/docs
+	TRIPTYCH_TEST_BUILT=1 $(GO_TEST) -v -vet=off -count=1 -p 1 -parallel 4 -timeout 80m ./test/harness/... ./test/spine/... ./test/deploy/... ./test/docs
 
 .PHONY: browser
 browser: build kubectl ## Look at the dashboard in headless Chromium, which has to be installed, at two sizes; pictures in bin/
