@@ -355,7 +355,8 @@ func (w *answerWriter) endHead(last bool) {
 		}
 	}
 	if w.body != nil && !w.body.ended.Load() {
-		if !last {
+		// Who switches protocols takes all that comes, and trailers are the handler's.
+		if !last && w.status != http.StatusSwitchingProtocols && len(w.request.Trailer) == 0 {
 			w.body.fetch()
 		}
 		// Whether a peer that was not told to send the body does so is its own choice.
