@@ -432,8 +432,8 @@ func (w *answerWriter) finish() bool {
 	if err != nil {
 		return false
 	}
-	w.conn.unbound() // of the wait for this request: what is left of its body may take longer
 	if left && !w.closes {
+		w.conn.unbound() // of the wait for this request: what is left of its body may take longer
 		<-w.body.emptied // who has sent all of it uses the connection again
 		left = !w.body.ended.Load()
 	}
@@ -479,10 +479,10 @@ func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.keepContinue()
 	w.conn.end()
 	w.conn.peer.turn.take(over)
-	w.hijacked = true
 	if w.body != nil {
 		w.body.release(func() { _ = w.conn.conn.SetReadDeadline(past) })
 	}
+	w.hijacked = true
 	if err := w.conn.release(); err != nil {
 		return nil, nil, err
 	}

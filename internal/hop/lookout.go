@@ -192,7 +192,7 @@ func (l *lookout) end() {
 		return
 	}
 	l.ending = true
-	_ = l.conn.SetReadDeadline(time.Unix(1, 0))
+	_ = l.conn.SetReadDeadline(past)
 	for l.looking {
 		l.done.Wait()
 	}

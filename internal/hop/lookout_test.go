@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -280,6 +281,32 @@ func TestAHandlerThatWasLeftEndsNothing(t *testing.T) {
 	readAnswerBody(t, r)
 }
 
+// deadlineCount counts those that are set for reading.
+type deadlineCount struct {
+	net.Conn
+	set *atomic.Int64
+}
+
+func (d deadlineCount) SetReadDeadline(t time.Time) error {
+	d.set.Add(1)
+	return d.Conn.SetReadDeadline(t)
+}
+
+// A deadline costs as much as a small answer's bytes: requests in a row share one.
+func TestRequestsInARowShareADeadline(t *testing.T) {
+	var count atomic.Int64
+	c, r := dialRaw(t, serveThrough(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), func(c net.Conn) net.Conn {
+		return deadlineCount{c, &count}
+	}))
+	for range 10 {
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+		readAnswerBody(t, r)
+	}
+	if n := count.Load(); n > 4 { // where the machine stalls, the peer is looked for
+		t.Errorf("10 requests set %d", n)
+	}
+}
+
 // Who is gone is gone once.
 func TestAHandlerIsToldOnceThatItsPeerIsGone(t *testing.T) {
 	times := make(chan int, 1)
@@ -306,9 +333,4 @@ func TestAHandlerIsToldOnceThatItsPeerIsGone(t *testing.T) {
 			t.Errorf("told %d times", n)
 		}
 	})
-}
-
-func isTimeout(err error) bool {
-	e, ok := err.(net.Error)
-	return ok && e.Timeout()
 }

@@ -94,6 +94,9 @@ func (b *requestBody) fetch() {
 		buf := make([]byte, size)
 		for more := true; more && !b.begun.Load() && !b.closed.Load(); {
 			n, err := b.read(buf)
+			if isTimeout(err) { // of the handler, or who takes over: it is for them to meet
+				break
+			}
 			more = b.fetched.add(buf[:n], err)
 		}
 		b.fetched.end()
@@ -160,22 +163,23 @@ func (f *fetched) take(p []byte) (n int, err error) {
 }
 
 // Close implements io.Closer. What is left is read by nobody, and does not keep the peer's end from
-// being noticed.
+// being noticed. But trailers are stored where the handler may look at that moment.
 func (b *requestBody) Close() error {
-	b.empty()
+	if b.closed.Store(true); len(b.w.request.Trailer) == 0 {
+		b.empty()
+	}
 	return nil
 }
 
-// release returns when nobody of ours reads any more: the connection is about to be taken over. The reads of who
-// does are cut by interrupt.
+// release returns when nobody of ours reads any more, nor will: the connection is about to be taken over. Who does read
+// is cut by interrupt.
 func (b *requestBody) release(interrupt func()) {
-	if b.closed.Load() {
+	fetching := b.fetched.isGoing()
+	if b.closed.Swap(true) || fetching {
 		interrupt()
-		b.empty()
-		<-b.emptied
-	} else if b.fetched.isGoing() {
-		b.begun.Store(true)
-		interrupt()
+	}
+	b.emptying.Do(func() { b.emptied = make(chan struct{}); close(b.emptied) })
+	if <-b.emptied; fetching {
 		b.reading.Lock()
 		defer b.reading.Unlock()
 	}
@@ -192,15 +196,17 @@ func (b *requestBody) empty() {
 	b.closed.Store(true)
 	b.emptying.Do(func() {
 		b.emptied = make(chan struct{})
-		if b.ended.Load() || b.tooMuch() || b.unasked() {
+		if b.ended.Load() || b.unasked() {
 			close(b.emptied)
 			return
 		}
 		go func() {
 			defer close(b.emptied)
 			b.reading.Lock()
-			defer b.reading.Unlock()
-			_, _ = io.CopyN(io.Discard, rest{b}, maxReusedBody+1)
+			defer b.reading.Unlock() // behind a reader that was left
+			if !b.tooMuch() {
+				_, _ = io.CopyN(io.Discard, rest{b}, maxReusedBody+1)
+			}
 		}()
 	})
 }
@@ -220,7 +226,7 @@ func (b *requestBody) awaitEnd(d time.Duration) bool {
 	if b.ended.Load() {
 		return true
 	}
-	if b.empty(); !b.isEmptied() {
+	if b.empty(); !b.isEmptied() && !b.tooMuch() {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
 		select {

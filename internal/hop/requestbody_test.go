@@ -137,11 +137,11 @@ func TestAHandlerThatReadsNoBodyLearnsThatItsPeerIsGone(t *testing.T) {
 
 // A handler that reads a body piece by piece, behind the begin of its answer, gets each when it comes, whoever has read it.
 func TestABodyIsReadBehindTheBeginOfItsAnswer(t *testing.T) {
-	go1, want := make(chan struct{}), strings.Repeat("piece", maxFetched/4)
+	proceed, want := make(chan struct{}), strings.Repeat("piece", maxFetched/4)
 	address := serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).Flush()
 		if r.ContentLength < 0 {
-			<-go1 // what comes first is fetched
+			<-proceed // what comes first is fetched
 		}
 		buf := make([]byte, 100)
 		for {
@@ -159,7 +159,7 @@ func TestABodyIsReadBehindTheBeginOfItsAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(50*time.Millisecond, func() { close(go1) })
+	time.AfterFunc(50*time.Millisecond, func() { close(proceed) })
 	for _, piece := range []string{"", "again", "third"} {
 		if piece != "" {
 			_, _ = fmt.Fprintf(c, "5\r\n%s\r\n", piece)
@@ -183,37 +183,100 @@ func TestABodyIsReadBehindTheBeginOfItsAnswer(t *testing.T) {
 	}
 }
 
-// Who takes a connection over gets all of it that nobody had read.
+// Who takes a connection over reads alone, gets all that nobody had read, and is not told that the peer is gone.
 func TestWhoTakesOverReadsAlone(t *testing.T) {
-	for _, closes := range []bool{false, true} {
-		c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if closes {
-				_ = r.Body.Close()
-			} else {
-				w.WriteHeader(http.StatusSwitchingProtocols)
+	const missing = "Content-Length: 100\r\n\r\n"
+	for name, c := range map[string]struct {
+		before     func(http.ResponseWriter, *http.Request)
+		sent, want string
+	}{
+		"status":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, missing, "hello"},
+		"status, body":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, "Content-Length: 3\r\n\r\nabc", "abchello"},
+		"flush":         {func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, missing, "hello"},
+		"body's close":  {func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, missing, "hello"},
+		"a large close": {func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, "Content-Length: 1000000\r\n\r\n", "hello"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				c.before(w, r)
+				conn, rw, err := http.NewResponseController(w).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				_ = r.Body.Close() // by which nothing is read beside
+				_, _ = fmt.Fprintf(conn, "taken %v\n", r.Context().Err())
+				line, err := rw.ReadString('\n')
+				_, _ = fmt.Fprintf(conn, "%q %v\n", line, err)
+			})))
+			_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n"+c.sent)
+			for line := ""; !strings.HasPrefix(line, "taken"); {
+				var err error
+				if line, err = r.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				} else if strings.HasPrefix(line, "taken") && line != "taken <nil>\n" {
+					t.Error(line)
+				}
 			}
-			conn, rw, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
+			_, _ = io.WriteString(conn, "hello\n")
+			if line, err := r.ReadString('\n'); line != fmt.Sprintf("%q <nil>\n", c.want+"\n") {
+				t.Errorf("%q %v", line, err)
 			}
-			defer conn.Close()
-			_, _ = io.WriteString(conn, "taken\n")
-			line, err := rw.ReadString('\n')
-			_, _ = fmt.Fprintf(conn, "%q %v\n", line, err)
-		})))
-		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
-		for line := ""; line != "taken\n"; {
-			var err error
-			if line, err = r.ReadString('\n'); err != nil {
-				t.Fatal(err)
-			}
-		}
-		_, _ = io.WriteString(c, "hello\n")
-		if line, err := r.ReadString('\n'); line != "\"hello\\n\" <nil>\n" {
-			t.Errorf("closed %v: %q %v", closes, line, err)
-		}
+		})
 	}
+}
+
+// signalled says when it is read from.
+type signalled struct {
+	io.Reader
+	read chan struct{}
+}
+
+func (s signalled) Read(p []byte) (int, error) { s.read <- struct{}{}; return s.Reader.Read(p) }
+
+// Before a connection lingers, who reads the body in a handler that was left is waited for, however much is left of it.
+func TestALeftReaderIsWaitedFor(t *testing.T) {
+	for _, length := range []int64{100, maxReusedBody + 2} {
+		pr, pw := io.Pipe()
+		read := make(chan struct{}, 10)
+		b := &requestBody{inner: signalled{pr, read}, length: length}
+		go b.Read(make([]byte, 1))
+		<-read
+		if b.awaitEnd(0) || b.isEmptied() {
+			t.Errorf("%d bytes: nobody reads", length)
+		}
+		pw.CloseWithError(io.ErrUnexpectedEOF)
+		<-b.emptied
+	}
+}
+
+// A deadline of the handler's is met by its own reads alone.
+func TestADeadlineIsNotMetByWhoFetches(t *testing.T) {
+	likeNetHTTP(t, func(w http.ResponseWriter, r *http.Request) {
+		c := http.NewResponseController(w)
+		_ = c.EnableFullDuplex()
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		_ = c.Flush()
+		select {
+		case <-r.Context().Done():
+		case <-time.After(300 * time.Millisecond):
+		}
+		_ = c.SetReadDeadline(time.Time{})
+		body, err := io.ReadAll(r.Body)
+		_, _ = fmt.Fprintf(w, "%s %v %v", body, err, r.Context().Err())
+	}, func(t *testing.T, address string) {
+		c, r := dialRaw(t, address)
+		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(400*time.Millisecond, func() { _, _ = io.WriteString(c, "body") })
+		if got := readAll(t, resp.Body); got != "body <nil> <nil>" {
+			t.Error(got)
+		}
+	})
 }
 
 // Who is refused keeps the connection, up to what net/http reads for nobody; so does the hop.

@@ -208,13 +208,20 @@ func (c *served) linger(others <-chan struct{}) {
 // release frees the connection for whoever takes it over.
 func (c *served) release() error {
 	if c.peek() {
-		_, _ = c.r.Peek(c.r.Buffered() + 1)
+		if _, err := c.r.Peek(c.r.Buffered() + 1); err != nil {
+			return err
+		}
 	}
 	return c.conn.SetDeadline(time.Time{})
 }
 
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
 // Read is what c.r reads from. What it fails for ends the request, too, that the connection was
-// taken over from: upstream's WebSocket goes by that.
+// taken over from: upstream's WebSocket goes by that. Before, a deadline is no end of the peer's.
 func (c *served) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, io.EOF
@@ -226,7 +233,7 @@ func (c *served) Read(p []byte) (int, error) {
 	}
 	n, err := c.conn.Read(p[:min(int64(len(p)), c.room)])
 	c.room -= int64(n)
-	if err != nil && c.now != nil {
+	if err != nil && c.now != nil && (c.now.hijacked || !isTimeout(err)) {
 		c.now.gone()
 	}
 	return n, err

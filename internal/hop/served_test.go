@@ -27,6 +27,12 @@ import (
 // that was admitted. It returns the address.
 func serveRaw(t testing.TB, h http.Handler) string {
 	t.Helper()
+	return serveThrough(t, h, func(c net.Conn) net.Conn { return c })
+}
+
+// serveThrough is serveRaw by what wrap makes of a connection.
+func serveThrough(t testing.TB, h http.Handler, wrap func(net.Conn) net.Conn) string {
+	t.Helper()
 	d := startDelegate(t, newAuthority(t), h)
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	t.Cleanup(func() { l.Close() })
@@ -35,7 +41,7 @@ func serveRaw(t testing.TB, h http.Handler) string {
 		c.peer.Store(&identity.Peer{})
 		c.serveOn(c)
 		c.turn.take(awaiting)
-		newServed(d.Server, c, c).serve()
+		newServed(d.Server, c, wrap(c)).serve()
 	})
 	return l.Addr().String()
 }
