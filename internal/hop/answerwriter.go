@@ -437,13 +437,17 @@ func (w *answerWriter) finish() bool {
 		<-w.body.emptied // who has sent all of it uses the connection again
 		left = !w.body.ended.Load()
 	}
-	if left {
-		w.conn.linger(w.body.emptied)
+	if left || w.closes {
+		var reading <-chan struct{}
+		if left {
+			reading = w.body.emptied
+		}
+		w.conn.linger(reading)
 		return false
 	}
 	// Whoever wrote less than was announced, or tried to write more, has left the peer waiting.
 	amiss := w.length >= 0 && w.length != w.written && w.request.Method != http.MethodHead
-	return !w.closes && !amiss
+	return !amiss
 }
 
 // restPatience is how long the rest of the request's body is waited for.

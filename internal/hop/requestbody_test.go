@@ -187,17 +187,18 @@ func TestABodyIsReadBehindTheBeginOfItsAnswer(t *testing.T) {
 func TestWhoTakesOverReadsAlone(t *testing.T) {
 	const missing = "Content-Length: 100\r\n\r\n"
 	for name, c := range map[string]struct {
+		times      int // for what is a race
 		before     func(http.ResponseWriter, *http.Request)
 		sent, want string
 	}{
-		"status":        {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, missing, "hello"},
-		"status, body":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, "Content-Length: 3\r\n\r\nabc", "abchello"},
-		"flush":         {func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, missing, "hello"},
-		"body's close":  {func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, missing, "hello"},
-		"a large close": {func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, "Content-Length: 1000000\r\n\r\n", "hello"},
+		"status":        {1, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, missing, "hello"},
+		"status, body":  {100, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusSwitchingProtocols) }, "Content-Length: 3\r\n\r\nabc", "abchello"},
+		"flush":         {1, func(w http.ResponseWriter, _ *http.Request) { _ = http.NewResponseController(w).Flush() }, missing, "hello"},
+		"body's close":  {1, func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, missing, "hello"},
+		"a large close": {1, func(_ http.ResponseWriter, r *http.Request) { _ = r.Body.Close() }, "Content-Length: 1000000\r\n\r\n", "hello"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			address := serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				c.before(w, r)
 				conn, rw, err := http.NewResponseController(w).Hijack()
 				if err != nil {
@@ -209,19 +210,22 @@ func TestWhoTakesOverReadsAlone(t *testing.T) {
 				_, _ = fmt.Fprintf(conn, "taken %v\n", r.Context().Err())
 				line, err := rw.ReadString('\n')
 				_, _ = fmt.Fprintf(conn, "%q %v\n", line, err)
-			})))
-			_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n"+c.sent)
-			for line := ""; !strings.HasPrefix(line, "taken"); {
-				var err error
-				if line, err = r.ReadString('\n'); err != nil {
-					t.Fatal(err)
-				} else if strings.HasPrefix(line, "taken") && line != "taken <nil>\n" {
-					t.Error(line)
+			}))
+			for range c.times {
+				conn, r := dialRaw(t, address)
+				_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n"+c.sent)
+				for line := ""; !strings.HasPrefix(line, "taken"); {
+					var err error
+					if line, err = r.ReadString('\n'); err != nil {
+						t.Fatal(err)
+					} else if strings.HasPrefix(line, "taken") && line != "taken <nil>\n" {
+						t.Error(line)
+					}
 				}
-			}
-			_, _ = io.WriteString(conn, "hello\n")
-			if line, err := r.ReadString('\n'); line != fmt.Sprintf("%q <nil>\n", c.want+"\n") {
-				t.Errorf("%q %v", line, err)
+				_, _ = io.WriteString(conn, "hello\n")
+				if line, err := r.ReadString('\n'); line != fmt.Sprintf("%q <nil>\n", c.want+"\n") {
+					t.Errorf("%q %v", line, err)
+				}
 			}
 		})
 	}
@@ -277,6 +281,24 @@ func TestADeadlineIsNotMetByWhoFetches(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// What a peer sends behind the last request of a connection does not take the answer away.
+func TestWhatIsUnreadTakesNoAnswerAway(t *testing.T) {
+	const size = 400_000
+	c, r := dialRaw(t, serveRaw(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "close")
+		_, _ = w.Write(make([]byte, size))
+	})))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"+strings.Repeat("x", 40_000))
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(100 * time.Millisecond) // the connection would be closed by then
+	if got := len(readAll(t, resp.Body)); got != size {
+		t.Errorf("%d bytes came", got)
+	}
 }
 
 // Who is refused keeps the connection, up to what net/http reads for nobody; so does the hop.
